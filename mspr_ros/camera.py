@@ -1,0 +1,191 @@
+"""Cameras: the real one that took an image, and the virtual one that a bundle sees through."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mspr_ros.errors import ImageError
+from mspr_ros.geometry import Array
+
+# Numbers of coefficients that each ROS distortion model may carry.
+DISTORTION_SIZES: dict[str, tuple[int, ...]] = {
+    "none": (0,),
+    "plumb_bob": (4, 5),
+    "rational_polynomial": (8, 12, 14),
+    "equidistant": (4,),
+}
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """Describe the camera that took an image: size, pinhole parameters and lens distortion.
+
+    Pixel (u, v) = (0, 0) is the *centre* of the top left pixel, as in OpenCV and ROS.
+
+    Args:
+        width: Image width in pixels.
+        height: Image height in pixels.
+        fx, fy, cx, cy: Focal lengths and principal point in pixels.
+        distortion_model: One of `none`, `plumb_bob`, `rational_polynomial`, `equidistant`, the
+            names of sensor_msgs/CameraInfo.
+        distortion: Coefficients in the order of sensor_msgs/CameraInfo and OpenCV.
+
+    Raises:
+        ImageError: If a value is not finite, a size or focal length is not positive, or the
+            coefficients do not fit the model.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion_model: str = "none"
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        if not np.all(np.isfinite(numbers)):
+            raise ImageError(f"camera parameters must be finite numbers, got {numbers}")
+        if min(self.width, self.height) <= 0 or min(self.fx, self.fy) <= 0:
+            raise ImageError(
+                "camera size and focal lengths must be positive, got "
+                f"{self.width}x{self.height}, fx={self.fx}, fy={self.fy}"
+            )
+        if self.distortion_model not in DISTORTION_SIZES:
+            known = ", ".join(DISTORTION_SIZES)
+            raise ImageError(
+                f"unknown distortion model '{self.distortion_model}', expected one of {known}"
+            )
+        sizes = DISTORTION_SIZES[self.distortion_model]
+        if len(self.distortion) not in sizes:
+            raise ImageError(
+                f"distortion model '{self.distortion_model}' takes {sizes} coefficients, "
+                f"got {len(self.distortion)}"
+            )
+
+    @property
+    def K(self) -> Array:
+        """The (3, 3) intrinsic matrix."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    @property
+    def is_distorted(self) -> bool:
+        """Whether the lens bends straight lines at all."""
+        return any(value != 0.0 for value in self.distortion)
+
+    def shrunk(self, factor: int) -> CameraModel:
+        """Give the camera of the same image averaged over blocks of factor x factor pixels."""
+        return replace(
+            self,
+            width=self.width // factor,
+            height=self.height // factor,
+            fx=self.fx / factor,
+            fy=self.fy / factor,
+            cx=(self.cx + 0.5) / factor - 0.5,
+            cy=(self.cy + 0.5) / factor - 0.5,
+        )
+
+
+@dataclass(frozen=True)
+class VirtualCamera:
+    """The one ideal pinhole camera of a bundle: every image is warped to it.
+
+    Args:
+        fx, fy, cx, cy: In pixels; pixel (0, 0) is the centre of the top left pixel.
+        width, height: Size in pixels; the network's input size.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if min(self.fx, self.fy, self.width, self.height) <= 0:
+            raise ValueError(f"sizes and focal lengths must be positive, got {self}")
+
+    @property
+    def K(self) -> Array:
+        """The (3, 3) intrinsic matrix."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+
+def warp_to_virtual(
+    image: npt.NDArray[np.uint8],
+    camera: CameraModel,
+    virtual: VirtualCamera,
+    R_cam_virtual: Array | None = None,
+    fill: tuple[int, int, int] = (0, 0, 0),
+) -> npt.NDArray[np.uint8]:
+    """Undistort an image and see it through the virtual camera, in one step.
+
+    Both cameras share their centre, so the map needs no depth and the position does not change.
+
+    Args:
+        image: (height, width, 3) uint8 as `camera` took it.
+        camera: The camera that took it.
+        virtual: The camera to see it through.
+        R_cam_virtual: (3, 3) orientation of the virtual camera in the real camera's optical
+            frame; none for the same orientation.
+        fill: Colour where the virtual camera looks past the image.
+
+    Returns:
+        (virtual.height, virtual.width, 3) uint8.
+
+    Raises:
+        ImageError: If the image is not of the camera's size.
+    """
+    if image.shape[:2] != (camera.height, camera.width):
+        raise ImageError(
+            f"image is {image.shape[1]}x{image.shape[0]} but its camera is "
+            f"{camera.width}x{camera.height}; is camera_info of another resolution?"
+        )
+    # Sampling at less than half the resolution would alias: average whole blocks first.
+    factor = max(1, int(min(camera.fx / virtual.fx, camera.fy / virtual.fy) + 1e-6))
+    if factor > 1:
+        camera_small = camera.shrunk(factor)
+        whole = image[: camera_small.height * factor, : camera_small.width * factor]
+        image = cv2.resize(  # type: ignore[assignment]
+            whole, (camera_small.width, camera_small.height), interpolation=cv2.INTER_AREA
+        )
+        camera = camera_small
+    if R_cam_virtual is None:
+        maps = _cached_maps(camera, virtual)
+    else:
+        maps = _undistort_maps(camera, virtual, np.asarray(R_cam_virtual))
+    warped = cv2.remap(
+        image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
+    )
+    return np.asarray(warped, dtype=np.uint8)
+
+
+@functools.lru_cache(maxsize=16)
+def _cached_maps(camera: CameraModel, virtual: VirtualCamera) -> tuple[npt.NDArray[np.int16], ...]:
+    return _undistort_maps(camera, virtual, np.eye(3))
+
+
+def _undistort_maps(
+    camera: CameraModel, virtual: VirtualCamera, R_cam_virtual: Array
+) -> tuple[npt.NDArray[np.int16], ...]:
+    """Give OpenCV's fixed-point maps from virtual pixels to the pixels of the real image."""
+    size = (virtual.width, virtual.height)
+    R_virtual_cam = R_cam_virtual.T
+    coefficients = np.array(camera.distortion)
+    if camera.distortion_model == "equidistant":
+        maps = cv2.fisheye.initUndistortRectifyMap(
+            camera.K, coefficients, R_virtual_cam, virtual.K, size, cv2.CV_16SC2
+        )
+    else:
+        maps = cv2.initUndistortRectifyMap(
+            camera.K, coefficients, R_virtual_cam, virtual.K, size, cv2.CV_16SC2
+        )
+    return maps  # type: ignore[return-value]

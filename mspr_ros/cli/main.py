@@ -1,0 +1,73 @@
+"""The `mspr` command: one module per subcommand, imported only when it is called.
+
+Every subcommand module has `add_arguments(parser)` and `run(args)`; `run` returns the result as
+plain JSON-ready values. Exit status: 0 ok, 1 a known error told in one line, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mspr_ros import __version__
+from mspr_ros.errors import MsprError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "run the simulator's camera and the localizer, and measure the poses"),
+    "simulate": ("simulate", "write a dataset from the simulator"),
+    "import": ("import_", "turn a recording in a known format into a dataset"),
+    "train": ("train", "train a bundle from datasets"),
+    "evaluate": ("evaluate", "measure a bundle on a dataset"),
+    "localize": ("localize", "give the poses of image files"),
+    "import-reference": ("import_reference", "turn the paper's own weights into a bundle"),
+    "make-bag": ("make_bag", "write a dataset's frames into a ROS 2 bag"),
+    "replay": ("replay", "play a bag into the running node and measure its poses"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = next((word for word in arguments if not word.startswith("-")), None)
+    parser = build_parser(name if name in COMMANDS else None)
+    args = parser.parse_args(arguments)
+    try:
+        if args.json is not None and args.json.exists():
+            raise MsprError(f"{args.json} exists and is not overwritten; name another file")
+        result = args.run(args)
+        if args.json is not None:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    except MsprError as error:
+        print(f"mspr {args.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"mspr {args.command}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser; `only` names the one subcommand whose module is imported."""
+    parser = argparse.ArgumentParser(prog="mspr", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"mspr_ros {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module_name, summary) in COMMANDS.items():
+        subparser = commands.add_parser(name, help=summary, description=summary)
+        if name == only:
+            module = importlib.import_module(f"mspr_ros.cli.{module_name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+            subparser.add_argument(
+                "--json", type=Path, metavar="FILE", help="also write the result as JSON"
+            )
+    return parser
+
+
+def console() -> None:
+    """Serve as the entry point of the installed `mspr` script."""
+    sys.exit(main())
