@@ -1,1 +1,1 @@
-"""See the modules of this package."""
+"""The pose regressor: torch and timm only, no paths and no files (but the ImageNet weights)."""

@@ -1,0 +1,70 @@
+"""What fixes the network's shape, apart from the number of scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Describe the regressor; the defaults are the paper's network.
+
+    Args:
+        backbone: Name of a timm network that offers feature maps. The paper's EfficientNet-B0 is
+            `tf_efficientnet_b0`; `tf_efficientnet_lite0` has ImageNet weights offline.
+        position_stride: Image pixels per cell of the map that the position transformer reads.
+        orientation_stride: The same for the orientation transformer.
+        hidden_dim: Width of both transformers.
+        num_heads: Attention heads.
+        feedforward_dim: Width inside a layer's feed-forward network.
+        num_encoder_layers: Layers of each encoder.
+        num_decoder_layers: Layers of each decoder.
+        dropout: In the transformers, in training only.
+        head_dim: Width inside the two residual heads.
+        num_position_clusters: Position clusters of every scene.
+        num_orientation_clusters: Orientation clusters of every scene.
+
+    Raises:
+        ValueError: If the values do not fit together.
+    """
+
+    backbone: str = "tf_efficientnet_b0"
+    position_stride: int = 16
+    orientation_stride: int = 8
+    hidden_dim: int = 256
+    num_heads: int = 4
+    feedforward_dim: int = 256
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 6
+    dropout: float = 0.1
+    head_dim: int = 1024
+    num_position_clusters: int = 4
+    num_orientation_clusters: int = 4
+
+    # Read by mspr_ros.config: an unknown key is an error.
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        counts = {
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "feedforward_dim": self.feedforward_dim,
+            "head_dim": self.head_dim,
+            "num_encoder_layers": self.num_encoder_layers,
+            "num_decoder_layers": self.num_decoder_layers,
+            "num_position_clusters": self.num_position_clusters,
+            "num_orientation_clusters": self.num_orientation_clusters,
+        }
+        problems = [f"{name} must be at least 1, got {n}" for name, n in counts.items() if n < 1]
+        for name in ("position_stride", "orientation_stride"):
+            if getattr(self, name) not in (4, 8, 16, 32):
+                problems.append(f"{name} must be 4, 8, 16 or 32, got {getattr(self, name)}")
+        if self.num_heads > 0 and self.hidden_dim % (2 * self.num_heads) != 0:
+            problems.append(
+                f"hidden_dim {self.hidden_dim} must be a multiple of 2 x num_heads "
+                f"({2 * self.num_heads})"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            problems.append(f"dropout must lie in [0, 1), got {self.dropout}")
+        if problems:
+            raise ValueError("; ".join(problems))

@@ -1,0 +1,34 @@
+"""Where a cell of an activation map lies in the image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LearnedPositionEncoding(nn.Module):
+    """Learn one vector per column and one per row; a cell's encoding is both, column first.
+
+    One table serves the maps of both transformers (the paper, section 3.2).
+
+    Shape: (height, width) -> (height * width, hidden_dim), row by row.
+    """
+
+    max_cells = 50
+
+    def __init__(self, *, hidden_dim: int) -> None:
+        super().__init__()
+        self.row_embed = nn.Embedding(self.max_cells, hidden_dim // 2)
+        self.col_embed = nn.Embedding(self.max_cells, hidden_dim // 2)
+        nn.init.uniform_(self.row_embed.weight)
+        nn.init.uniform_(self.col_embed.weight)
+
+    def forward(self, height: int, width: int) -> Tensor:
+        if max(height, width) > self.max_cells:
+            raise ValueError(
+                f"a map of {width}x{height} cells is larger than the position encoding's "
+                f"{self.max_cells}; use a smaller input or a coarser stride"
+            )
+        columns = self.col_embed.weight[:width].unsqueeze(0).expand(height, -1, -1)
+        rows = self.row_embed.weight[:height].unsqueeze(1).expand(-1, width, -1)
+        return torch.cat((columns, rows), dim=-1).flatten(0, 1)  # (H*W, D)

@@ -1,0 +1,155 @@
+"""The transformer of one task: pre-norm encoder over map cells, decoder with a query per scene.
+
+As in DETR with `normalize_before`: encodings are added to queries and keys in every layer, never
+to values; a final norm closes encoder and decoder; the decoder starts from zeros.
+
+Letters: B batch, N cells of the map, S scenes, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose queries, keys and values come from different tensors.
+
+    Shape: (B, Q, D), (B, N, D), (B, N, D) -> (B, Q, D).
+    """
+
+    def __init__(self, *, hidden_dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.query = nn.Linear(hidden_dim, hidden_dim)
+        self.key = nn.Linear(hidden_dim, hidden_dim)
+        self.value = nn.Linear(hidden_dim, hidden_dim)
+        self.out = nn.Linear(hidden_dim, hidden_dim)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        attended = functional.scaled_dot_product_attention(
+            self._split(self.query(query)),
+            self._split(self.key(key)),
+            self._split(self.value(value)),
+            dropout_p=self.dropout if self.training else 0.0,
+        )  # (B, heads, Q, D / heads)
+        return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with GELU between, (..., D) -> (..., D)."""
+
+    def __init__(self, *, hidden_dim: int, feedforward_dim: int, dropout: float) -> None:
+        super().__init__(
+            nn.Linear(hidden_dim, feedforward_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(feedforward_dim, hidden_dim),
+        )
+
+
+class EncoderLayer(nn.Module):
+    """Let the cells of a map attend to each other. Shape: (B, N, D), (N, D) -> (B, N, D)."""
+
+    def __init__(
+        self, *, hidden_dim: int, num_heads: int, feedforward_dim: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.attention = Attention(hidden_dim=hidden_dim, num_heads=num_heads, dropout=dropout)
+        self.feedforward = FeedForward(
+            hidden_dim=hidden_dim, feedforward_dim=feedforward_dim, dropout=dropout
+        )
+        self.norm_attention = nn.LayerNorm(hidden_dim)
+        self.norm_feedforward = nn.LayerNorm(hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, cells: Tensor, encoding: Tensor) -> Tensor:
+        normed = self.norm_attention(cells)
+        query = normed + encoding
+        cells = cells + self.dropout(self.attention(query, query, normed))
+        return cells + self.dropout(self.feedforward(self.norm_feedforward(cells)))  # type: ignore[no-any-return]
+
+
+class DecoderLayer(nn.Module):
+    """Let the scenes attend to each other and to the map. Shape: (B, S, D) -> (B, S, D)."""
+
+    def __init__(
+        self, *, hidden_dim: int, num_heads: int, feedforward_dim: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.self_attention = Attention(
+            hidden_dim=hidden_dim, num_heads=num_heads, dropout=dropout
+        )
+        self.cross_attention = Attention(
+            hidden_dim=hidden_dim, num_heads=num_heads, dropout=dropout
+        )
+        self.feedforward = FeedForward(
+            hidden_dim=hidden_dim, feedforward_dim=feedforward_dim, dropout=dropout
+        )
+        self.norm_self_attention = nn.LayerNorm(hidden_dim)
+        self.norm_cross_attention = nn.LayerNorm(hidden_dim)
+        self.norm_feedforward = nn.LayerNorm(hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, targets: Tensor, scene_queries: Tensor, memory: Tensor, encoding: Tensor
+    ) -> Tensor:
+        normed = self.norm_self_attention(targets)
+        query = normed + scene_queries
+        targets = targets + self.dropout(self.self_attention(query, query, normed))
+        query = self.norm_cross_attention(targets) + scene_queries
+        attended = self.cross_attention(query, memory + encoding, memory)
+        targets = targets + self.dropout(attended)
+        return targets + self.dropout(self.feedforward(self.norm_feedforward(targets)))  # type: ignore[no-any-return]
+
+
+class SceneTransformer(nn.Module):
+    """Encode a map and decode it once per scene.
+
+    Shape: map (B, N, D), encoding (N, D) -> (B, S, D).
+    """
+
+    def __init__(
+        self,
+        *,
+        num_scenes: int,
+        hidden_dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        num_encoder_layers: int,
+        num_decoder_layers: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        shape = {
+            "hidden_dim": hidden_dim,
+            "num_heads": num_heads,
+            "feedforward_dim": feedforward_dim,
+        }
+        self.encoder = nn.ModuleList(
+            EncoderLayer(**shape, dropout=dropout) for _ in range(num_encoder_layers)
+        )
+        self.encoder_norm = nn.LayerNorm(hidden_dim)
+        self.decoder = nn.ModuleList(
+            DecoderLayer(**shape, dropout=dropout) for _ in range(num_decoder_layers)
+        )
+        self.decoder_norm = nn.LayerNorm(hidden_dim)
+        self.scene_queries = nn.Embedding(num_scenes, hidden_dim)
+        for parameter in (*self.encoder.parameters(), *self.decoder.parameters()):
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, cells: Tensor, encoding: Tensor) -> Tensor:
+        for encoder_layer in self.encoder:
+            cells = encoder_layer(cells, encoding)
+        memory = self.encoder_norm(cells)  # (B, N, D)
+        queries = self.scene_queries.weight
+        targets = torch.zeros_like(queries).expand(cells.shape[0], -1, -1)  # (B, S, D)
+        for decoder_layer in self.decoder:
+            targets = decoder_layer(targets, queries, memory, encoding)
+        return self.decoder_norm(targets)  # type: ignore[no-any-return]
