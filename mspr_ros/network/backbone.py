@@ -100,7 +100,9 @@ def imagenet_weights(name: str, body: nn.Module) -> dict[str, Tensor]:
     try:
         state = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub client raises many kinds, all mean the same here
-        offline = ", ".join(f"{key} (package {value[0]})" for key, value in OFFLINE_WEIGHTS.items())
+        offline = ", ".join(
+            f"{key} (package {value[0]})" for key, value in OFFLINE_WEIGHTS.items()
+        )
         raise CheckpointError(
             f"ImageNet weights for '{name}' are not on this machine and the model hub did not "
             f"answer ({type(error).__name__}); connect once, or choose a backbone whose weights "

@@ -96,7 +96,9 @@ class PoseRegressor(nn.Module):
             identity.repeat(num_scenes, config.num_orientation_clusters, 1),
         )
 
-    def forward(self, images: Tensor, *, teacher: Selection | None = None) -> RegressorOutput:
+    def forward(
+        self, images: Tensor, *, teacher: Selection | None = None, scene: Tensor | None = None
+    ) -> RegressorOutput:
         """Answer a batch.
 
         Args:
@@ -104,6 +106,8 @@ class PoseRegressor(nn.Module):
             teacher: The true scene and clusters, in training only (the paper trains with the
                 true scene's outputs and the true clusters' centroids). None, as at run time:
                 the most likely scene, and the most likely clusters in it.
+            scene: (B,) ids of the scenes to answer for, where the caller knows them; the
+                clusters are still the most likely ones. Not beside `teacher`.
         """
         position_map, orientation_map = self.backbone(images)
         position_out = self._decode(
@@ -114,7 +118,10 @@ class PoseRegressor(nn.Module):
         )  # (B, S, D)
         both = torch.cat((position_out, orientation_out), dim=-1)
         scene_logits = self.scene_classifier(both).squeeze(-1)  # (B, S)
-        scene = teacher.scene if teacher else scene_logits.argmax(dim=1)
+        if teacher is not None:
+            scene = teacher.scene
+        elif scene is None:
+            scene = scene_logits.argmax(dim=1)
         return self._answer(scene_logits, position_out, orientation_out, scene, teacher)
 
     def _decode(self, transformer: nn.Module, features: Tensor) -> Tensor:

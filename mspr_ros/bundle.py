@@ -1,0 +1,211 @@
+"""The bundle: a folder with all that inference needs, `weights.safetensors` and `bundle.json`.
+
+The network is built from the JSON and its tensors are loaded with strict=True. No pickle is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field
+from importlib import metadata as importlib_metadata
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from mspr_ros.config import from_mapping, to_mapping
+from mspr_ros.errors import BundleError, ConfigError
+from mspr_ros.network.configuration import NetworkConfig
+from mspr_ros.network.regressor import PoseRegressor
+from mspr_ros.preprocess import PreprocessConfig
+
+FORMAT_VERSION = 1
+WEIGHTS_FILE = "weights.safetensors"
+METADATA_FILE = "bundle.json"
+UNKNOWN_SCENE = "unknown"
+_LIBRARIES = ("torch", "timm", "numpy", "opencv-python-headless", "safetensors")
+
+
+@dataclass(frozen=True)
+class SceneInfo:
+    """What a bundle knows of one scene.
+
+    Args:
+        name: Any but `unknown`.
+        map_frame: The frame its poses are given in.
+        residual_covariance: 36 numbers, the 6x6 covariance (row-major; x y z, then rotation
+            about the map's X Y Z) of the errors on validation frames; None where there were
+            none.
+        position_min, position_max: Bounds of the training positions in the map, metres.
+    """
+
+    name: str
+    map_frame: str = "map"
+    residual_covariance: tuple[float, ...] | None = None
+    position_min: tuple[float, float, float] | None = None
+    position_max: tuple[float, float, float] | None = None
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name == UNKNOWN_SCENE:
+            raise ValueError(f"a scene cannot be called '{self.name}'; choose another name")
+        if self.residual_covariance is not None and len(self.residual_covariance) != 36:
+            raise ValueError(
+                f"residual_covariance takes 36 numbers, got {len(self.residual_covariance)}"
+            )
+
+
+@dataclass(frozen=True)
+class BundleMetadata:
+    """Everything in a bundle but the tensors.
+
+    Args:
+        network: The network's shape.
+        preprocess: The image pipeline it was trained with.
+        scenes: In the order of the network's scene ids.
+        cameras: The cameras it was trained with, by name.
+        validation: Metrics on the validation frames.
+        training: The resolved training configuration.
+        data_hash: Of the datasets it was trained on.
+        calibration: Of covariance and confidence; None until there is one.
+        libraries: Versions that wrote the bundle.
+        format_version: Of the bundle's files.
+    """
+
+    network: NetworkConfig
+    preprocess: PreprocessConfig
+    scenes: tuple[SceneInfo, ...]
+    cameras: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    data_hash: str = ""
+    calibration: dict[str, Any] | None = None
+    libraries: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        names = self.scene_names
+        if not names:
+            raise ValueError("a bundle needs at least one scene")
+        if len(set(names)) != len(names):
+            raise ValueError(f"scene names repeat: {', '.join(names)}")
+
+    @property
+    def scene_names(self) -> tuple[str, ...]:
+        """Scene names in the order of the network's ids."""
+        return tuple(scene.name for scene in self.scenes)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A network in evaluation mode, on the CPU, and what is known of it."""
+
+    network: PoseRegressor
+    metadata: BundleMetadata
+    content_hash: str
+
+
+def save_bundle(
+    folder: Path,
+    network: PoseRegressor,
+    metadata: BundleMetadata,
+    *,
+    half_precision: bool = False,
+) -> None:
+    """Write a bundle folder; an existing bundle there is replaced as a whole.
+
+    Args:
+        folder: Where; its parent must exist.
+        network: Its tensors are written as they stand.
+        metadata: Library versions are filled in.
+        half_precision: Store floating-point parameters as fp16 (they are read back as fp32);
+            the centroids stay fp32.
+    """
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        halve = half_precision and tensor.is_floating_point() and "centroids" not in name
+        tensors[name] = tensor.detach().cpu().to(torch.float16 if halve else tensor.dtype)
+        tensors[name] = tensors[name].contiguous()
+    values = to_mapping(metadata)
+    values["libraries"] = {name: _version(name) for name in _LIBRARIES}
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    safetensors.torch.save_file(tensors, partial / WEIGHTS_FILE)
+    (partial / METADATA_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    if folder.exists():
+        if any(file.name not in (WEIGHTS_FILE, METADATA_FILE) for file in folder.iterdir()):
+            raise BundleError(f"{folder} holds other files than a bundle; it is not replaced")
+        shutil.rmtree(folder)
+    partial.rename(folder)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle folder and build its network.
+
+    Raises:
+        BundleError: If a file is missing, damaged, of another version, or does not fit.
+    """
+    metadata = load_metadata(folder)
+    weights_path = folder / WEIGHTS_FILE
+    try:
+        state = safetensors.torch.load_file(weights_path)
+        content = weights_path.read_bytes() + (folder / METADATA_FILE).read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is not a bundle: {WEIGHTS_FILE} is missing") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise BundleError(f"{weights_path} is damaged: {error}") from None
+    network = PoseRegressor(config=metadata.network, num_scenes=len(metadata.scenes))
+    wanted = network.state_dict()
+    state = {
+        name: tensor.to(wanted[name].dtype) if name in wanted else tensor
+        for name, tensor in state.items()
+    }
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:300]
+        raise BundleError(f"{weights_path} does not fit {METADATA_FILE}: {detail}") from None
+    broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise BundleError(f"{weights_path} holds numbers that are not finite: {broken[:3]}")
+    return Bundle(network.eval(), metadata, hashlib.sha256(content).hexdigest()[:12])
+
+
+def load_metadata(folder: Path) -> BundleMetadata:
+    """Read and check `bundle.json` alone.
+
+    Raises:
+        BundleError: If it is missing, damaged or of another version.
+    """
+    path = folder / METADATA_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is not a bundle: {METADATA_FILE} is missing") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is damaged: {error}") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has format version {version}, this package reads {FORMAT_VERSION}; "
+            "export the bundle again with a matching version"
+        )
+    try:
+        return from_mapping(BundleMetadata, values, str(path))
+    except ConfigError as error:
+        raise BundleError(str(error)) from None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib_metadata.version(package)
+    except importlib_metadata.PackageNotFoundError:
+        return "unknown"
