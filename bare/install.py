@@ -236,7 +236,7 @@ def venv_works(environment: dict[str, str]) -> bool:
     # Scripts name their Python by its full path: those of a moved checkout no longer start.
     if not pip.exists() or str(VENV) not in pip.read_text(errors="replace").splitlines()[0]:
         return False
-    command = [PYTHON, "-c", "import pip"]
+    command: list[str | Path] = [PYTHON, "-c", "import pip"]
     return (
         subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
     )
