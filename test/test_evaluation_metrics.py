@@ -166,6 +166,12 @@ def test_blocks_break_at_gaps_and_sequences_and_long_ones_are_cut():
     assert found == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
+def test_the_default_gap_follows_the_recordings_own_rate():
+    slow = np.array([0, 1, 2, 3, 14, 15, 16]) * 10**9
+    blocks = contiguous_blocks(slow, ["s"] * 7)
+    assert [block.tolist() for block in blocks] == [[0, 1, 2, 3], [4, 5, 6]]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 10**10), st.sampled_from("abc")), min_size=1, max_size=60),
     st.integers(1, 12),

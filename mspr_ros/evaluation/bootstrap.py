@@ -43,7 +43,7 @@ def contiguous_blocks(
     stamps_ns: npt.ArrayLike,
     sequences: Sequence[Hashable],
     *,
-    max_gap_ns: int = 250_000_000,
+    max_gap_ns: int | None = None,
     max_block_frames: int = 10,
 ) -> list[Indices]:
     """Group frames into runs without a gap in time, and cut long runs into even pieces.
@@ -52,7 +52,8 @@ def contiguous_blocks(
         stamps_ns: (N,) integers, in any order.
         sequences: N names; frames of different sequences never share a block. Give (scene,
             sequence) pairs where a sequence's name repeats from scene to scene.
-        max_gap_ns: A longer pause between neighbours starts a new block.
+        max_gap_ns: A longer pause between neighbours starts a new block; by default five times
+            the sequence's median step.
         max_block_frames: Pieces hold at most this many frames. Choose it longer than the
             errors' correlation, yet so that about ten blocks or more remain.
 
@@ -65,19 +66,32 @@ def contiguous_blocks(
     stamps = np.asarray(stamps_ns, dtype=np.int64)
     if stamps.shape != (len(sequences),):
         raise ValueError(f"{len(sequences)} sequence names for stamps of shape {stamps.shape}")
-    if max_block_frames < 1 or max_gap_ns < 1:
+    if max_block_frames < 1 or (max_gap_ns is not None and max_gap_ns < 1):
         raise ValueError("max_block_frames and max_gap_ns must be positive")
+    blocks: list[Indices] = []
+    for run in contiguous_runs(stamps, sequences, max_gap_ns):
+        blocks.extend(np.array_split(run, math.ceil(len(run) / max_block_frames)))
+    return blocks
+
+
+def contiguous_runs(
+    stamps_ns: npt.ArrayLike, sequences: Sequence[Hashable], max_gap_ns: int | None = None
+) -> list[Indices]:
+    """Group frames into runs without a gap in time, uncut; see `contiguous_blocks`."""
+    stamps = np.asarray(stamps_ns, dtype=np.int64)
     members: dict[Hashable, list[int]] = {}
     for index, sequence in enumerate(sequences):
         members.setdefault(sequence, []).append(index)
-    blocks: list[Indices] = []
+    runs: list[Indices] = []
     for indices in members.values():
         ordered = np.asarray(indices, dtype=np.int64)
         ordered = ordered[np.argsort(stamps[ordered], kind="stable")]
-        cuts = np.nonzero(np.diff(stamps[ordered]) > max_gap_ns)[0] + 1
-        for run in np.split(ordered, cuts):
-            blocks.extend(np.array_split(run, math.ceil(len(run) / max_block_frames)))
-    return blocks
+        steps = np.diff(stamps[ordered])
+        limit = max_gap_ns
+        if limit is None:
+            limit = 5 * int(np.median(steps)) if len(steps) else 0
+        runs.extend(np.split(ordered, np.nonzero(steps > limit)[0] + 1))
+    return runs
 
 
 def block_bootstrap(
