@@ -1,0 +1,147 @@
+"""Start the localizer on a camera.
+
+    ros2 launch mspr_ros localize.launch.py bundle:=/maps/office image:=/camera/image_raw \
+        camera_info:=/camera/camera_info
+
+An argument that is left empty stays out of the node's parameters: what the parameter file or the
+node itself says then counts.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+# The same in the source tree and below share/mspr_ros/.
+SHARE = Path(__file__).parent.parent
+
+ARGUMENTS = {
+    "bundle": ("", "Folder of the trained bundle. Empty: the demo one (simulator rooms only)."),
+    "image": ("image", "Topic of the camera's images."),
+    "camera_info": ("camera_info", "Topic of the camera's intrinsics; it need not be there."),
+    "image_transport": ("", "raw, or compressed to listen to <image>/compressed."),
+    "namespace": ("", "Namespace of the node, for instance the robot's name."),
+    "device": ("", "Where the network runs: auto, cpu, cuda or cuda:N."),
+    "publish_tf": ("", "auto, none, map_to_camera or map_to_base."),
+    "map_frame": ("", "Name for the bundle's default map frame."),
+    "odom_frame": ("", "Frame of the odometry."),
+    "base_frame": ("", "Frame of the robot."),
+    "params_file": (
+        str(SHARE / "config" / "localizer.yaml"),
+        "Parameter file; the other arguments override it.",
+    ),
+    "use_sim_time": ("false", "Take the time from /clock (simulation, bags)."),
+    "autostart": ("true", "Configure and activate at once; false: wait for lifecycle commands."),
+    "log_level": ("info", "debug, info, warn, error or fatal."),
+    "rviz": ("false", "Start RViz with the localizer's displays."),
+}
+TEXT_PARAMETERS = (
+    *("image_transport", "device", "publish_tf"),
+    *("map_frame", "odom_frame", "base_frame"),
+)
+FLAG_PARAMETERS = ("use_sim_time", "autostart")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe the launch: the arguments, the localizer, and RViz if wanted."""
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", str(SHARE / "config" / "mspr.rviz")],
+        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    return LaunchDescription([*arguments, OpaqueFunction(function=start_localizer), rviz])
+
+
+def start_localizer(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Build the localizer's action from the arguments' values.
+
+    Args:
+        context: Knows the values.
+    """
+    values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    parameters: dict[str, object] = {
+        # Typed as text: a frame called "1" shall not become a number.
+        name: ParameterValue(values[name], value_type=str)
+        for name in TEXT_PARAMETERS
+        if values[name]
+    }
+    parameters |= {name: is_true(name, values[name]) for name in FLAG_PARAMETERS if values[name]}
+    actions: list[LaunchDescriptionEntity] = []
+    if values["bundle"]:
+        folder = Path(values["bundle"]).expanduser().absolute()
+        parameters["bundle"] = ParameterValue(str(folder), value_type=str)
+    elif values["params_file"] == ARGUMENTS["params_file"][0]:
+        actions.append(LogInfo(msg="WARNING: no bundle:=... given: " + DEMO_BUNDLE_KNOWS))
+    # A logger is called as its node, with dots.
+    logger = ".".join([*values["namespace"].strip("/").split("/"), "localizer"]).lstrip(".")
+    node = Node(
+        package="mspr_ros",
+        executable="localizer",
+        name="localizer",
+        namespace=values["namespace"],
+        parameters=[*parameter_files(values["params_file"]), parameters],
+        remappings=[
+            ("image", values["image"]),
+            ("image/compressed", values["image"] + "/compressed"),
+            ("camera_info", values["camera_info"]),
+        ],
+        arguments=["--ros-args", "--log-level", f"{logger}:={values['log_level']}"],
+        output="screen",
+        emulate_tty=True,  # else what is printed comes in lumps
+    )
+    return [*actions, node]
+
+
+DEMO_BUNDLE_KNOWS = (
+    "the demo bundle is taken, which knows only the rooms of the simulator "
+    "(ros2 launch mspr_ros demo.launch.py). Teach it your place with `mspr train`."
+)
+
+
+def parameter_files(path: str) -> list[str]:
+    """Give the parameter file to read, if any; the shipped one may be absent.
+
+    Args:
+        path: The argument's value.
+
+    Raises:
+        FileNotFoundError: A file that was asked for does not exist.
+    """
+    if not path:
+        return []
+    file = Path(path).expanduser()
+    if not file.is_file():
+        if path == ARGUMENTS["params_file"][0]:
+            return []
+        raise FileNotFoundError(f"params_file:={path} does not exist (here: {os.getcwd()})")
+    return [str(file)]
+
+
+def is_true(name: str, text: str) -> bool:
+    """Read a flag.
+
+    Args:
+        name: The argument, for the message.
+        text: Its value.
+
+    Raises:
+        ValueError: It is neither true nor false.
+    """
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in known:
+        raise ValueError(f"{name}:={text} must be true or false")
+    return known[text.lower()]
