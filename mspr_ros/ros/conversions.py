@@ -1,0 +1,236 @@
+"""Between ROS messages and arrays, cameras and poses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Time as TimeMsg
+from geometry_msgs.msg import Pose, Transform, TransformStamped
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from mspr_ros.camera import CameraModel
+from mspr_ros.errors import ImageError
+from mspr_ros.geometry import Array, quat_xyzw_from_rotation, transform_from_pose
+
+ImageU8 = npt.NDArray[np.uint8]
+
+# Encoding -> (channels, OpenCV conversion to RGB; None where the bytes are RGB already).
+DIRECT_ENCODINGS: dict[str, tuple[int, int | None]] = {
+    "rgb8": (3, None),
+    "8UC3": (3, cv2.COLOR_BGR2RGB),  # OpenCV's own order, as cv_bridge takes it
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "8UC1": (1, cv2.COLOR_GRAY2RGB),
+}
+
+# Names that drivers use for the distortion models of mspr_ros.camera.
+DISTORTION_NAMES = {"": "plumb_bob", "fisheye": "equidistant", "none": "none"}
+
+
+def image_from_message(message: Image) -> ImageU8:
+    """Give the pixels of an Image as (height, width, 3) RGB uint8.
+
+    rgb8 is a view of the message's own bytes, whatever its step; others are converted once.
+
+    Raises:
+        ImageError: If the image is empty, its size, step and data disagree, or its encoding
+            cannot be turned into RGB.
+    """
+    height, width, step = message.height, message.width, message.step
+    if height == 0 or width == 0 or len(message.data) == 0:
+        raise ImageError(f"empty image ({width}x{height}, {len(message.data)} bytes)")
+    if message.encoding not in DIRECT_ENCODINGS:
+        return _image_through_cv_bridge(message)
+    channels, conversion = DIRECT_ENCODINGS[message.encoding]
+    # The padding of the last row may be missing.
+    needed = step * (height - 1) + width * channels
+    if step < width * channels or len(message.data) < needed:
+        raise ImageError(
+            f"a {width}x{height} {message.encoding} image needs a step of at least "
+            f"{width * channels} and {needed} bytes, got step {step} and {len(message.data)} bytes"
+        )
+    pixels: ImageU8 = np.ndarray(
+        (height, width, channels), np.uint8, message.data, strides=(step, channels, 1)
+    )
+    if conversion is None:
+        return pixels
+    return np.asarray(cv2.cvtColor(pixels, conversion), dtype=np.uint8)
+
+
+def _image_through_cv_bridge(message: Image) -> ImageU8:
+    from cv_bridge import CvBridge  # only here: its NumPy may not be ours on some robots
+
+    try:
+        pixels = CvBridge().imgmsg_to_cv2(message, "rgb8")
+    except Exception as error:  # cv_bridge raises several kinds, from C++ too
+        raise ImageError(
+            f"encoding '{message.encoding}' cannot be turned into RGB: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from None
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ImageError(f"encoding '{message.encoding}' is not a colour or grey image")
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+def image_from_compressed(message: CompressedImage) -> ImageU8:
+    """Decode a CompressedImage (JPEG or PNG) to (height, width, 3) RGB uint8.
+
+    Raises:
+        ImageError: If the data are empty or damaged, or hold a depth image.
+    """
+    if len(message.data) == 0:
+        raise ImageError("empty compressed image")
+    if "compressedDepth" in message.format:
+        raise ImageError(f"'{message.format}' is a depth image, expected colour or grey")
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    # The pixels as the sensor has them, which is what camera_info describes.
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise ImageError(f"{len(data)} bytes of '{message.format}' cannot be decoded")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def camera_from_info(info: CameraInfo, rectified: bool) -> CameraModel | None:
+    """Give the camera that a CameraInfo describes, region of interest and binning applied.
+
+    Args:
+        info: The message.
+        rectified: The image is rectified already: take P and no distortion.
+
+    Returns:
+        None if the camera is not calibrated (focal length zero).
+
+    Raises:
+        ImageError: If the values describe no camera that is known here.
+    """
+    if rectified and info.p[0] != 0.0:
+        fx, cx, fy, cy = info.p[0], info.p[2], info.p[5], info.p[6]
+    else:
+        fx, cx, fy, cy = info.k[0], info.k[2], info.k[4], info.k[5]
+    if fx == 0.0 and fy == 0.0:
+        return None
+    width, height = info.width, info.height
+    roi = info.roi
+    if roi.width and roi.height:
+        width, height = roi.width, roi.height
+        cx, cy = cx - roi.x_offset, cy - roi.y_offset
+    bin_x, bin_y = max(1, info.binning_x), max(1, info.binning_y)
+    model, coefficients = ("none", ()) if rectified else _distortion_of(info)
+    return CameraModel(
+        width=width // bin_x,
+        height=height // bin_y,
+        fx=fx / bin_x,
+        fy=fy / bin_y,
+        # Pixel (0, 0) is a pixel's centre: half a pixel is not scaled.
+        cx=(cx + 0.5) / bin_x - 0.5,
+        cy=(cy + 0.5) / bin_y - 0.5,
+        distortion_model=model,
+        distortion=coefficients,
+    )
+
+
+def _distortion_of(info: CameraInfo) -> tuple[str, tuple[float, ...]]:
+    coefficients = tuple(float(value) for value in info.d)
+    if not any(coefficients):
+        return "none", ()
+    model = DISTORTION_NAMES.get(info.distortion_model, info.distortion_model)
+    return model, coefficients
+
+
+def info_from_camera(camera: CameraModel) -> CameraInfo:
+    """Build the CameraInfo of a camera; its header is left to the caller."""
+    k = camera.K
+    p = np.hstack([k, np.zeros((3, 1))])
+    return CameraInfo(
+        width=camera.width,
+        height=camera.height,
+        distortion_model="plumb_bob"
+        if camera.distortion_model == "none"
+        else camera.distortion_model,
+        d=list(camera.distortion) or [0.0] * 5,
+        k=k.ravel().tolist(),
+        r=np.eye(3).ravel().tolist(),
+        p=p.ravel().tolist(),
+    )
+
+
+def message_from_image(image_rgb_u8: ImageU8) -> Image:
+    """Build an rgb8 Image of (height, width, 3) pixels; its header is left to the caller."""
+    height, width = image_rgb_u8.shape[:2]
+    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+    message.data.frombytes(np.ascontiguousarray(image_rgb_u8).data.cast("B"))
+    return message
+
+
+def compressed_from_image(image_rgb_u8: ImageU8, quality: int = 95) -> CompressedImage:
+    """Build a JPEG CompressedImage of (height, width, 3) pixels; the header is the caller's."""
+    message = CompressedImage(format="rgb8; jpeg compressed bgr8")
+    message.data.frombytes(jpeg_from_image(image_rgb_u8, quality))
+    return message
+
+
+def jpeg_from_image(image_rgb_u8: ImageU8, quality: int = 95) -> bytes:
+    """Encode (height, width, 3) RGB pixels as JPEG."""
+    bgr = cv2.cvtColor(image_rgb_u8, cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ImageError("OpenCV could not encode the image as JPEG")
+    return bytes(encoded.tobytes())
+
+
+def pose_from_transform(T_map_frame: Array) -> Pose:
+    """Write a (4, 4) transform as a Pose."""
+    pose = Pose()
+    pose.position.x, pose.position.y, pose.position.z = T_map_frame[:3, 3].tolist()
+    _set_quat(pose.orientation, T_map_frame)
+    return pose
+
+
+def transform_from_pose_message(pose: Pose) -> Array:
+    """Read a Pose as a (4, 4) transform.
+
+    Raises:
+        ValueError: If its quaternion has no direction.
+    """
+    p, q = pose.position, pose.orientation
+    return transform_from_pose((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+
+
+def transform_from_message(transform: Transform) -> Array:
+    """Read a Transform as a (4, 4) transform: `T_parent_child`."""
+    t, q = transform.translation, transform.rotation
+    return transform_from_pose((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+
+
+def message_from_transform(
+    T_parent_child: Array, parent: str, child: str, stamp: Any
+) -> TransformStamped:
+    """Write a (4, 4) transform as a TransformStamped."""
+    message = TransformStamped()
+    message.header.stamp = stamp
+    message.header.frame_id = parent
+    message.child_frame_id = child
+    t = message.transform.translation
+    t.x, t.y, t.z = T_parent_child[:3, 3].tolist()
+    _set_quat(message.transform.rotation, T_parent_child)
+    return message
+
+
+def _set_quat(quaternion: Any, transform: Array) -> None:
+    quat_xyzw = quat_xyzw_from_rotation(transform[:3, :3]).tolist()
+    quaternion.x, quaternion.y, quaternion.z, quaternion.w = quat_xyzw
+
+
+def ns_from_stamp(stamp: TimeMsg) -> int:
+    """Give a stamp in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def stamp_from_ns(stamp_ns: int) -> TimeMsg:
+    """Give nanoseconds as a stamp."""
+    return TimeMsg(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)

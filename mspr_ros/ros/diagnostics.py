@@ -1,0 +1,105 @@
+"""Count what happens to the frames, and where their time goes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+WINDOW = 500  # frames that the latency percentiles are taken over
+RATE_WINDOW_S = 5.0
+
+# Where a frame's time goes, in this order; `total` is reception to the last message published.
+STAGES = ("wait", "decode", "preprocess", "network", "publish", "total", "stamp_to_pose")
+
+
+class FrameStatistics:
+    """Collect counts, reasons and latencies; safe to use from several threads.
+
+    Args:
+        clock_s: Monotonic seconds; tests put in their own.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._lock = threading.Lock()
+        self._latencies: deque[dict[str, float]] = deque(maxlen=WINDOW)
+        self._answered_s: deque[float] = deque(maxlen=10_000)
+        self._received_s: deque[float] = deque(maxlen=10_000)
+        self.answered = 0
+        self._rejections: Counter[str] = Counter()
+        self._malformed: Counter[str] = Counter()
+        self._last: dict[str, str] = {}
+
+    def received(self) -> None:
+        """Note that an image has come in."""
+        with self._lock:
+            self._received_s.append(self._clock_s())
+
+    def answer(self, latencies_ms: Mapping[str, float]) -> None:
+        """Note a published pose and where its time went, by `STAGES`."""
+        with self._lock:
+            self.answered += 1
+            self._answered_s.append(self._clock_s())
+            self._latencies.append(dict(latencies_ms))
+
+    def rejection(self, kind: str, reason: str) -> None:
+        """Note a frame that was understood but whose pose is not published."""
+        with self._lock:
+            self._rejections[kind] += 1
+            self._last["last_rejection"] = reason
+
+    def malformed(self, kind: str, reason: str) -> None:
+        """Note a message that cannot be used: `image`, `camera_info`, `stamp`, ..."""
+        with self._lock:
+            self._malformed[kind] += 1
+            self._last["last_malformed"] = reason
+
+    @property
+    def num_malformed(self) -> int:
+        """How many messages could not be used."""
+        with self._lock:
+            return sum(self._malformed.values())
+
+    @property
+    def num_rejected(self) -> int:
+        """How many frames were understood but not answered with a pose."""
+        with self._lock:
+            return sum(self._rejections.values())
+
+    def silence_s(self) -> float:
+        """Give the time since the last image; infinite if there was none."""
+        with self._lock:
+            return self._clock_s() - self._received_s[-1] if self._received_s else float("inf")
+
+    def values(self) -> dict[str, str]:
+        """Give all of it as text, for the key-value pairs of a status."""
+        with self._lock:
+            now = self._clock_s()
+            values = {
+                "answered": str(self.answered),
+                "rejected": str(sum(self._rejections.values())),
+                "malformed": str(sum(self._malformed.values())),
+                "image_rate_hz": f"{_rate_hz(self._received_s, now):.1f}",
+                "pose_rate_hz": f"{_rate_hz(self._answered_s, now):.1f}",
+            }
+            values.update({f"rejected_{k}": str(n) for k, n in self._rejections.items()})
+            values.update({f"malformed_{k}": str(n) for k, n in self._malformed.items()})
+            values.update(self._last)
+            latencies = list(self._latencies)
+        for stage in STAGES:
+            times = [latency[stage] for latency in latencies if stage in latency]
+            if times:
+                for percent in (50, 95, 99):
+                    value = np.percentile(times, percent)
+                    values[f"latency_{stage}_p{percent}_ms"] = f"{value:.1f}"
+        return values
+
+
+def _rate_hz(times_s: deque[float], now_s: float) -> float:
+    recent = sum(1 for value in times_s if now_s - value <= RATE_WINDOW_S)
+    since_first_s = now_s - times_s[0] if times_s else RATE_WINDOW_S
+    return recent / min(RATE_WINDOW_S, max(since_first_s, 1.0))

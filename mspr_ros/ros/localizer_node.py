@@ -1,0 +1,341 @@
+"""The ROS 2 node `localizer`: camera images in, poses and TF out.
+
+A managed lifecycle node. Run it with `ros2 run mspr_ros localizer`, or
+`python -m mspr_ros.ros.localizer_node --ros-args -p bundle:=FOLDER -r image:=/camera/image_raw`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import tf2_ros
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from mspr_ros.errors import ImageError, MsprError
+from mspr_ros.localizer import Localizer
+from mspr_ros.ros.camera_infos import CameraInfos
+from mspr_ros.ros.diagnostics import FrameStatistics
+from mspr_ros.ros.loading import LocalizerFactory, load_localizer, one_line
+from mspr_ros.ros.outputs import PoseOutputs
+from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS, NodeParameters
+from mspr_ros.ros.pipeline import Frame, LocalizerLike, Pipeline, PipelineSettings
+from mspr_ros.ros.report import node_report
+from mspr_ros.ros.running import run_node
+from mspr_ros.ros.tf_policy import ParentWatch, TfPolicy, WatchedBuffer
+from mspr_ros.ros.worker import NewestFrameWorker
+
+CAMERA_INFO_GRACE_S = 1.0
+DIAGNOSTICS_PERIOD_S = 1.0
+WARN_INTERVAL_S = 5.0
+STOP_TIMEOUT_S = 1.5
+LOCALIZE_TIMEOUT_S = 10.0
+
+
+class LocalizerNode(LifecycleNode):
+    """Publish the pose of a camera in the map its bundle was taught.
+
+    Args:
+        localizer_factory: Called as `Localizer.load` is; tests put in their own.
+        **node_arguments: Passed on to the node: context, parameter_overrides, ...
+
+    Raises:
+        ConfigError: If a parameter given at the start is unknown or invalid.
+    """
+
+    def __init__(
+        self, localizer_factory: LocalizerFactory = Localizer.load, **node_arguments: Any
+    ) -> None:
+        super().__init__("localizer", **node_arguments)
+        self._factory = localizer_factory
+        self._settings = NodeParameters(self, LOCALIZER_PARAMETERS)
+        self._statistics = FrameStatistics()
+        self._failure = ""  # why the last configure or reload failed
+        self._last_warned_s: dict[str, float] = {}
+        self._lock = threading.Lock()  # one loading, one teardown at a time
+        # What on_configure creates and on_cleanup releases.
+        self._pipeline: Pipeline | None = None
+        self._outputs: PoseOutputs | None = None
+        self._cameras: CameraInfos | None = None
+        self._tf_listener: tf2_ros.TransformListener | None = None
+        self._subscriptions_in: list[Any] = []
+        self._services_in: list[Any] = []
+        # What on_activate creates and on_deactivate releases.
+        self._worker: NewestFrameWorker[Frame] | None = None
+        self._newest: Image | CompressedImage | None = None
+        # Diagnostics stand apart: they must also tell why the node is not configured. Their timer
+        # runs on a clock that never stands still, simulated time or not.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics_timer = self.create_timer(
+            DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady
+        )
+        if self._settings["autostart"]:
+            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+
+    # Lifecycle ---------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the bundle and create everything; failure leaves the node unconfigured."""
+        try:
+            with self._lock:
+                self._create(self._load())
+        except Exception as error:  # rclpy would swallow it without a word
+            self._failure = f"cannot configure: {one_line(error)}"
+            self.get_logger().error(self._failure)
+            self._release()
+            return TransitionCallbackReturn.FAILURE
+        self._failure = ""
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start answering images."""
+        assert self._pipeline is not None, "only a configured node is activated"
+        self._worker = NewestFrameWorker(
+            self._pipeline.process,
+            on_error=self._frame_failed,
+            is_ready=self._pipeline.is_ready,
+            interval_s=self._interval_s,
+            merge=lambda older, newer: newer.instead_of(older),
+        )
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Finish the image in work and stop."""
+        self._stop_worker()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything."""
+        result = super().on_cleanup(state)
+        self._release()
+        return result
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything, for good."""
+        result = super().on_shutdown(state)
+        self._release()
+        return result
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to unconfigured after a transition that broke."""
+        self.get_logger().error("a transition failed; the node is unconfigured now")
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _autostart(self) -> None:
+        self.destroy_timer(self._autostart_timer)
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    # Creating and releasing --------------------------------------------------------------------
+
+    def _load(self) -> LocalizerLike:
+        localizer = load_localizer(self, self._settings, self._factory)
+        self.get_logger().info(
+            f"bundle {localizer.content_hash} on {localizer.device}: "
+            f"{', '.join(localizer.metadata.scene_names)}"
+        )
+        return localizer
+
+    def _create(self, localizer: LocalizerLike) -> None:
+        """Create publishers, subscriptions and services."""
+        parameters = self._settings
+        watch = ParentWatch()
+        buffer = WatchedBuffer(watch)
+        self._tf_listener = tf2_ros.TransformListener(buffer, self)
+        self._outputs = PoseOutputs(self, watch)
+        self._subscribe()
+        self._cameras = CameraInfos(
+            rectified="rect" in self._subscriptions_in[0].topic_name,
+            wanted=localizer.metadata.preprocess.virtual_camera is not None,
+            grace_s=CAMERA_INFO_GRACE_S,
+            warn=lambda text: self._warn(text, text),
+        )
+        self._pipeline = Pipeline(
+            node=self,
+            localizer=localizer,
+            settings=PipelineSettings(
+                map_frame=parameters["map_frame"],
+                image_rotation_deg=parameters["image_rotation_deg"],
+                min_confidence=lambda: parameters["min_confidence"],
+            ),
+            cameras=self._cameras,
+            policy=TfPolicy(
+                mode=parameters["publish_tf"],
+                base_frame=parameters["base_frame"],
+                odom_frame=parameters["odom_frame"],
+                settle_s=parameters["tf_settle_s"],
+                watch=watch,
+            ),
+            buffer=buffer,
+            outputs=self._outputs,
+            statistics=self._statistics,
+            warn=self._warn,
+        )
+        # Apart from the other callbacks: they wait, and images must go on meanwhile.
+        group = MutuallyExclusiveCallbackGroup()
+        self._services_in = [
+            self.create_service(Trigger, "~/localize", self._on_localize, callback_group=group),
+            self.create_service(Trigger, "~/reload", self._on_reload, callback_group=group),
+        ]
+
+    def _subscribe(self) -> None:
+        # Sensor data: the newest counts, a lost one is not worth waiting for. Reliable only where
+        # the user asks for it, since it hears no best-effort publisher.
+        reliable = self._settings["reliability"] == "reliable"
+        qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=5,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        )
+        compressed = self._settings["image_transport"] == "compressed"
+        kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
+        self._subscriptions_in = [
+            self.create_subscription(kind, topic, self._on_image, qos),
+            self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, qos),
+        ]
+
+    def _release(self) -> None:
+        """Destroy what _create created; also after it stopped half-way."""
+        self._stop_worker()
+        with self._lock:
+            for subscription in self._subscriptions_in:
+                self.destroy_subscription(subscription)
+            for service in self._services_in:
+                self.destroy_service(service)
+            if self._tf_listener is not None:
+                self._tf_listener.unregister()
+            if self._outputs is not None:
+                self._outputs.release()
+            self._subscriptions_in, self._services_in = [], []
+            self._tf_listener = self._outputs = self._cameras = self._pipeline = None
+            self._newest = None
+
+    def _stop_worker(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None and not worker.stop(STOP_TIMEOUT_S):
+            self.get_logger().warning("the image in work is abandoned: it takes too long")
+
+    # Callbacks ---------------------------------------------------------------------------------
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        if self._worker is not None:
+            self._statistics.received()
+            self._newest = message
+            self._worker.submit(Frame(message))
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        if self._cameras is None:
+            return
+        try:
+            self._cameras.take(message)
+        except ImageError as error:
+            self._statistics.malformed("camera_info", str(error))
+            self._warn("camera_info", f"camera_info not used: {error}")
+
+    def _on_localize(self, request: Any, response: Trigger.Response) -> Trigger.Response:
+        """Localize the newest image now, whatever max_rate_hz says."""
+        worker, message = self._worker, self._newest
+        response.success = False
+        if worker is None:
+            response.message = "the node is not active"
+        elif message is None:
+            response.message = "no image has been received yet"
+        else:
+            response.success, response.message = self._answer_to(worker, message)
+        return response
+
+    def _answer_to(
+        self, worker: NewestFrameWorker[Frame], message: Image | CompressedImage
+    ) -> tuple[bool, str]:
+        reply: SimpleQueue[tuple[bool, str]] = SimpleQueue()
+        worker.submit(Frame(message, reply=reply), urgent=True)
+        deadline_s = time.monotonic() + LOCALIZE_TIMEOUT_S
+        while time.monotonic() < deadline_s and self._worker is worker:
+            try:
+                return reply.get(timeout=0.1)
+            except Empty:
+                continue
+        return False, "not answered: the node stopped, or the network takes too long"
+
+    def _on_reload(self, request: Any, response: Trigger.Response) -> Trigger.Response:
+        """Load the bundle anew and swap it in between two images; a bad one changes nothing."""
+        try:
+            with self._lock:
+                pipeline = self._pipeline
+                if pipeline is None:
+                    raise MsprError("the node is not configured")
+                localizer = self._load()
+                pipeline.swap(localizer)
+        except Exception as error:  # told to the caller and in diagnostics
+            self._failure = f"reload failed, the old bundle goes on: {one_line(error)}"
+            self.get_logger().error(self._failure)
+            response.success, response.message = False, self._failure
+            return response
+        self._failure = ""
+        response.success = True
+        response.message = f"now with bundle {localizer.content_hash}"
+        return response
+
+    def _interval_s(self) -> float:
+        rate_hz = self._settings["max_rate_hz"]
+        return 1.0 / rate_hz if rate_hz > 0.0 else 0.0
+
+    def _frame_failed(self, error: Exception) -> None:
+        if not self.context.ok():
+            return  # shutting down: the publishers are gone
+        detail = "".join(traceback.format_exception(error))
+        self._warn("failed", f"image not answered: {one_line(error)}\n{detail}")
+
+    def _warn(self, kind: str, text: str) -> None:
+        """Log a warning, the same kind at most once in a while."""
+        now_s = time.monotonic()
+        if now_s - self._last_warned_s.get(kind, -1e9) >= WARN_INTERVAL_S:
+            self._last_warned_s[kind] = now_s
+            self.get_logger().warning(text)
+
+    # Diagnostics -------------------------------------------------------------------------------
+
+    def _publish_diagnostics(self) -> None:
+        message = node_report(
+            name=self.get_fully_qualified_name().lstrip("/"),
+            state=self.state_label,
+            failure=self._failure,
+            pipeline=self._pipeline,
+            worker=self._worker,
+            statistics=self._statistics,
+            image_topic=self._subscriptions_in[0].topic_name if self._subscriptions_in else "",
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    @property
+    def state_label(self) -> str:
+        """The lifecycle state: `unconfigured`, `inactive`, `active` or `finalized`."""
+        return str(self._state_machine.current_state[1])
+
+    def leave(self) -> None:
+        """Stop and release everything, in whatever state the node is."""
+        if self.state_label in ("unconfigured", "inactive", "active"):
+            self.trigger_shutdown()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node as a process."""
+    return run_node(LocalizerNode, arguments, leave=LocalizerNode.leave)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

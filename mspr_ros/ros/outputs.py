@@ -1,0 +1,159 @@
+"""Publish what the localizer found: pose, covariance, scene, path, markers and TF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tf2_ros
+from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped
+from nav_msgs.msg import Path
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from std_msgs.msg import ColorRGBA, Header, String
+from visualization_msgs.msg import Marker, MarkerArray
+
+from mspr_ros.geometry import Array
+from mspr_ros.ros.conversions import message_from_transform, ns_from_stamp, pose_from_transform
+from mspr_ros.ros.tf_policy import ParentWatch
+
+# Reliable: a pose is small and precious. The depth covers a subscriber that is busy for a while.
+POSE_QOS = QoSProfile(depth=50)
+PATH_LENGTH = 2000
+PATH_INTERVAL_NS = 500_000_000  # a path grows; sending all of it with each frame would not scale
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A pose ready to be published.
+
+    Args:
+        stamp: The image's.
+        map_frame: The frame the pose is given in.
+        frame: The frame whose pose it is.
+        T_map_frame: (4, 4).
+        T_map_cam: (4, 4), for the drawing.
+        covariance: (6, 6) at the frame's origin.
+        scene: The recognised scene.
+        confidence: 0 to 1.
+        publish_tf: Whether TF gets it.
+    """
+
+    stamp: Any
+    map_frame: str
+    frame: str
+    T_map_frame: Array
+    T_map_cam: Array
+    covariance: Array
+    scene: str
+    confidence: float
+    publish_tf: bool
+
+
+class PoseOutputs:
+    """The localizer's publishers; created at configure, destroyed at cleanup.
+
+    Args:
+        node: Owns them; they are silent while it is not active.
+        watch: Told of what goes to TF before it goes, so that its echo is known.
+    """
+
+    def __init__(self, node: LifecycleNode, watch: ParentWatch) -> None:
+        self._node = node
+        self._watch = watch
+        create = node.create_lifecycle_publisher
+        self._pose = create(PoseStamped, "~/pose", POSE_QOS)
+        self._covariance = create(PoseWithCovarianceStamped, "~/pose_with_covariance", POSE_QOS)
+        self._scene = create(String, "~/scene", POSE_QOS)
+        self._path = create(Path, "~/path", QoSProfile(depth=1))
+        self._markers = create(MarkerArray, "~/markers", QoSProfile(depth=1))
+        self._broadcaster = tf2_ros.TransformBroadcaster(node)
+        self._trail = Path()
+        self._trail_scene = ""
+        self._trail_sent_ns = 0
+
+    def release(self) -> None:
+        """Destroy the publishers."""
+        for publisher in (
+            self._pose,
+            self._covariance,
+            self._scene,
+            self._path,
+            self._markers,
+        ):
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def publish_scene(self, scene: str) -> None:
+        """Publish the scene of a frame, or `unknown`."""
+        self._scene.publish(String(data=scene))
+
+    def publish(self, answer: Answer) -> None:
+        """Publish a pose everywhere, TF first: who gets the pose may look TF up at once."""
+        header = Header(stamp=answer.stamp, frame_id=answer.map_frame)
+        if answer.publish_tf:
+            self._watch.note_own(answer.map_frame, answer.frame)
+            self._broadcaster.sendTransform(
+                message_from_transform(
+                    answer.T_map_frame, answer.map_frame, answer.frame, answer.stamp
+                )
+            )
+        self.publish_scene(answer.scene)
+        stamped = PoseStamped(header=header, pose=pose_from_transform(answer.T_map_frame))
+        self._pose.publish(stamped)
+        with_covariance = PoseWithCovarianceStamped(header=header)
+        with_covariance.pose.pose = stamped.pose
+        with_covariance.pose.covariance = answer.covariance.ravel().tolist()
+        self._covariance.publish(with_covariance)
+        self._extend_path(answer.scene, stamped)
+        if self._markers.get_subscription_count() > 0:
+            self._markers.publish(markers(header, answer))
+
+    def _extend_path(self, scene: str, stamped: PoseStamped) -> None:
+        # Each scene has coordinates of its own: a line from one to the next would be a lie.
+        if scene != self._trail_scene or stamped.header.frame_id != self._trail.header.frame_id:
+            self._trail = Path()
+            self._trail_scene = scene
+        self._trail.header = stamped.header
+        self._trail.poses.append(stamped)
+        del self._trail.poses[:-PATH_LENGTH]
+        now_ns = self._node.get_clock().now().nanoseconds
+        due = abs(now_ns - self._trail_sent_ns) >= PATH_INTERVAL_NS
+        if due and self._path.get_subscription_count() > 0:
+            self._trail_sent_ns = now_ns
+            self._path.publish(self._trail)
+
+
+def markers(header: Header, answer: Answer) -> MarkerArray:
+    """Draw the camera as a pyramid of lines and write scene and confidence beside it."""
+    shade = float(np.clip(answer.confidence, 0.0, 1.0))
+    color = ColorRGBA(r=1.0 - shade, g=0.4 + 0.5 * shade, b=0.2, a=1.0)
+    pose = pose_from_transform(answer.T_map_cam)
+    pyramid = Marker(
+        header=header, ns="camera", id=0, type=Marker.LINE_LIST, pose=pose, color=color
+    )
+    pyramid.scale.x = 0.01
+    corners = [Point(x=x, y=y, z=0.3) for x, y in ((-0.2, -0.15), (0.2, -0.15), (0.2, 0.15))]
+    corners.append(Point(x=-0.2, y=0.15, z=0.3))
+    for index, corner in enumerate(corners):
+        pyramid.points += [Point(), corner, corner, corners[(index + 1) % 4]]
+    text = Marker(
+        header=header,
+        ns="scene",
+        id=0,
+        type=Marker.TEXT_VIEW_FACING,
+        pose=pose_from_transform(answer.T_map_cam),
+        color=color,
+        text=f"{answer.scene} {answer.confidence:.2f}",
+    )
+    text.scale.z = 0.15
+    text.pose.position.z += 0.3
+    for marker in (pyramid, text):
+        marker.lifetime.sec = 2
+    return MarkerArray(markers=[pyramid, text])
+
+
+def is_stamped(stamp: Any) -> bool:
+    """Say whether a message carries a stamp at all."""
+    return ns_from_stamp(stamp) != 0

@@ -1,0 +1,232 @@
+"""The localizer node's parameters: declared in one place, checked before they are taken."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from mspr_ros.errors import ConfigError
+
+# Overrides that rclpy itself reads; everything else a node did not declare is a misspelling.
+RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """Describe one parameter.
+
+    Args:
+        name: Its ROS name.
+        default: Gives the type too; an integer is accepted where the default is a float.
+        description: Told by `ros2 param describe`.
+        read_only: Only to be given at the start.
+        choices: The values allowed, if they can be listed.
+        minimum: Smallest number allowed.
+        maximum: Largest number allowed.
+    """
+
+    name: str
+    default: Any
+    description: str
+    read_only: bool = False
+    choices: tuple[Any, ...] = ()
+    minimum: float = -math.inf
+    maximum: float = math.inf
+
+    def problem_with(self, value: Any) -> str:
+        """Say why a value is refused; an empty string if it is fine."""
+        wanted = type(self.default)
+        fits = type(value) is wanted or (wanted is float and type(value) is int)
+        # An untyped empty list in YAML arrives as bytes: nothing else could be meant.
+        if not fits and not (wanted is list and len(value or ()) == 0):
+            got = f"{type(value).__name__} ({value!r})"
+            return f"parameter '{self.name}' must be {wanted.__name__}, got {got}"
+        if self.choices and value not in self.choices:
+            known = ", ".join(str(choice) for choice in self.choices)
+            return f"parameter '{self.name}' must be one of {known}; got {value!r}"
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and not self.minimum <= value <= self.maximum:  # NaN is refused here too
+            return (
+                f"parameter '{self.name}' must be within {self.minimum:g} and "
+                f"{self.maximum:g}, got {value}"
+            )
+        return ""
+
+    def descriptor(self) -> ParameterDescriptor:
+        """Build the ROS description of this parameter."""
+        descriptor = ParameterDescriptor(
+            description=self.description,
+            read_only=self.read_only,
+            # A statically typed float refuses `max_rate_hz: 10`; types are checked here instead.
+            dynamic_typing=True,
+            additional_constraints=(
+                "one of: " + ", ".join(str(choice) for choice in self.choices)
+                if self.choices
+                else ""
+            ),
+        )
+        if math.isfinite(self.minimum) and math.isfinite(self.maximum):
+            if isinstance(self.default, float):
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=self.minimum, to_value=self.maximum)
+                ]
+            else:
+                descriptor.integer_range = [
+                    IntegerRange(from_value=int(self.minimum), to_value=int(self.maximum))
+                ]
+        return descriptor
+
+
+LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
+    ParameterSpec(
+        "bundle",
+        "",
+        "Folder of the bundle (weights.safetensors, bundle.json). Read at configure and by "
+        "~/reload. Empty: the demo bundle, which knows only the simulator's rooms.",
+    ),
+    ParameterSpec("device", "auto", "auto, cpu, cuda or cuda:N.", read_only=True),
+    ParameterSpec(
+        "backend", "torch", "What runs the network.", read_only=True, choices=("torch",)
+    ),
+    ParameterSpec(
+        "precision",
+        "auto",
+        "Numbers the network computes with; auto takes what suits the device.",
+        read_only=True,
+    ),
+    ParameterSpec(
+        "map_frame",
+        "map",
+        "Name for the bundle's default map frame; scenes with a map frame of their own keep it.",
+        read_only=True,
+    ),
+    ParameterSpec(
+        "odom_frame", "odom", "Frame of the odometry, looked for above the camera.", read_only=True
+    ),
+    ParameterSpec(
+        "base_frame", "base_link", "Frame of the robot, looked for above the camera.", True
+    ),
+    ParameterSpec(
+        "publish_tf",
+        "auto",
+        "none, map_to_camera, map_to_base, or auto: base if TF knows it above the camera, else "
+        "the camera; nothing where odometry stands above it.",
+        read_only=True,
+        choices=("auto", "none", "map_to_camera", "map_to_base"),
+    ),
+    ParameterSpec(
+        "tf_settle_s",
+        1.0,
+        "auto decides when TF has brought no new frame for this long.",
+        read_only=True,
+        minimum=0.0,
+        maximum=60.0,
+    ),
+    ParameterSpec(
+        "image_transport",
+        "raw",
+        "raw listens to `image`, compressed to `image/compressed`.",
+        read_only=True,
+        choices=("raw", "compressed"),
+    ),
+    ParameterSpec(
+        "reliability",
+        "best_effort",
+        "QoS of the camera's topics; best_effort hears every publisher, reliable loses no "
+        "large images on the way from a reliable one.",
+        read_only=True,
+        choices=("best_effort", "reliable"),
+    ),
+    ParameterSpec("autostart", True, "Configure and activate without being told.", True),
+    ParameterSpec("scene", "", "Localize in this scene only; empty: recognise it."),
+    ParameterSpec(
+        "max_rate_hz",
+        0.0,
+        "Localize at most this often; 0: as often as the network can.",
+        minimum=0.0,
+        maximum=1000.0,
+    ),
+    ParameterSpec(
+        "min_confidence",
+        0.0,
+        "Answers of less confidence are rejected.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    ParameterSpec(
+        "image_rotation_deg",
+        0,
+        "Turn the picture clockwise by this before the network sees it, for a camera that is "
+        "mounted on its side; the pose stays that of the camera's own optical frame.",
+        read_only=True,
+        choices=(0, 90, 180, 270),
+    ),
+)
+
+
+class NodeParameters:
+    """A node's declared parameters, by name.
+
+    Args:
+        node: Declares them, and refuses changes that a spec refuses.
+        specs: What is declared.
+
+    Raises:
+        ConfigError: If the node was started with unknown or invalid values; all are named.
+    """
+
+    def __init__(self, node: Node, specs: Sequence[ParameterSpec]) -> None:
+        self._specs = {spec.name: spec for spec in specs}
+        overrides = {
+            name: parameter.value
+            for name, parameter in getattr(node, "_parameter_overrides", {}).items()
+        }
+        problems = problems_with(overrides, self._specs)
+        if problems:
+            raise ConfigError("; ".join(problems))
+        for spec in specs:
+            node.declare_parameter(spec.name, spec.default, spec.descriptor())
+        node.add_on_set_parameters_callback(self._check)
+        self._node = node
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._node.get_parameter(name).value
+        default = self._specs[name].default
+        if isinstance(default, list):
+            return list(value or ())
+        return float(value) if isinstance(default, float) else value
+
+    def _check(self, parameters: Iterable[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            spec = self._specs.get(parameter.name)
+            problem = spec.problem_with(parameter.value) if spec else ""
+            if problem:
+                return SetParametersResult(successful=False, reason=problem)
+        return SetParametersResult(successful=True)
+
+
+def problems_with(values: Mapping[str, Any], specs: Mapping[str, ParameterSpec]) -> list[str]:
+    """List what is unknown or invalid among parameter values."""
+    problems = []
+    for name, value in values.items():
+        if name in specs:
+            problem = specs[name].problem_with(value)
+            if problem:
+                problems.append(problem)
+        elif not name.startswith(RCLPY_PARAMETERS):
+            near = difflib.get_close_matches(name, specs, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            problems.append(f"unknown parameter '{name}'{hint}")
+    return problems

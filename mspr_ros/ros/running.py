@@ -1,0 +1,63 @@
+"""Run a node as a process: spin until SIGINT or SIGTERM, leave in order."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import rclpy
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from mspr_ros.errors import MsprError
+
+SPIN_S = 0.1  # how soon a signal is noticed
+
+
+def run_node(
+    create: Callable[[], Node],
+    arguments: Sequence[str] | None,
+    leave: Callable[[Node], None] = lambda node: None,
+    is_done: Callable[[Node], bool] = lambda node: False,
+) -> int:
+    """Create a node and spin it until a signal comes or it is done.
+
+    Args:
+        create: Makes the node; called with rclpy initialised.
+        arguments: Command line, with `--ros-args`; None for the process's own.
+        leave: Called with the node before it is destroyed, while ROS still works: rclpy's own
+            signal handlers would shut its context down first.
+        is_done: Asked now and then; ends the process.
+
+    Returns:
+        Exit status: 0, or 1 after a known error told in one line.
+    """
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    previous = [signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        node = create()
+        # Two threads: a service that waits must not keep the images from arriving.
+        executor = MultiThreadedExecutor(num_threads=2)
+        executor.add_node(node)
+        while not stopped and rclpy.ok() and not is_done(node):
+            executor.spin_once(timeout_sec=SPIN_S)
+        executor.shutdown(timeout_sec=1.0)
+        leave(node)
+        node.destroy_node()
+        return 0
+    except MsprError as error:
+        print(f"{error}", file=sys.stderr)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), previous, strict=True):
+            signal.signal(number, handler)

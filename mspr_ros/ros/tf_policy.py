@@ -1,0 +1,168 @@
+"""Decide which transform to publish, and never give a frame a second parent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tf2_ros
+
+
+class ParentWatch:
+    """Remember who stands above whom in TF, apart from what this node publishes itself.
+
+    A buffer keeps one parent for a frame, the last one heard; here a second one is seen.
+
+    Args:
+        clock_s: Monotonic seconds; tests put in their own.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._lock = threading.Lock()
+        self._parents: dict[str, list[str]] = {}
+        self._own: set[tuple[str, str]] = set()
+        self._changed_s = clock_s()
+
+    def note(self, parent: str, child: str) -> None:
+        """Take in a link heard on /tf or /tf_static."""
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        with self._lock:
+            known = self._parents.setdefault(child, [])
+            if (parent, child) not in self._own and parent not in known:
+                known.append(parent)
+                self._changed_s = self._clock_s()
+
+    def note_own(self, parent: str, child: str) -> None:
+        """Take in a link before this node publishes it: its echo is no second parent."""
+        with self._lock:
+            self._own.add((parent, child))
+
+    def quiet_s(self) -> float:
+        """Give the time since the last new link."""
+        with self._lock:
+            return self._clock_s() - self._changed_s
+
+    def parents(self, frame: str) -> list[str]:
+        """Give the frames that others have put above a frame, normally none or one."""
+        with self._lock:
+            return list(self._parents.get(frame, ()))
+
+    def ancestors(self, frame: str) -> list[str]:
+        """Give the frames above a frame, nearest first, following the first parent heard."""
+        found: list[str] = []
+        with self._lock:
+            while self._parents.get(frame):
+                frame = self._parents[frame][0]
+                if frame in found:
+                    break  # a loop in TF
+                found.append(frame)
+        return found
+
+
+class WatchedBuffer(tf2_ros.Buffer):
+    """A TF buffer that tells a `ParentWatch` of every link it is given."""
+
+    def __init__(self, watch: ParentWatch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def set_transform(self, transform: Any, authority: str) -> None:
+        """Add a transform that holds at its stamp."""
+        self._watch.note(transform.header.frame_id, transform.child_frame_id)
+        super().set_transform(transform, authority)
+
+    def set_transform_static(self, transform: Any, authority: str) -> None:
+        """Add a transform that always holds."""
+        self._watch.note(transform.header.frame_id, transform.child_frame_id)
+        super().set_transform_static(transform, authority)
+
+
+@dataclass(frozen=True)
+class TfDecision:
+    """Say which frame the pose is given for, and whether its transform is published.
+
+    Args:
+        frame: The frame whose pose is published.
+        publish: Whether TF gets it too.
+        reason: One line for diagnostics.
+        is_problem: Whether the user should be warned.
+    """
+
+    frame: str
+    publish: bool
+    reason: str
+    is_problem: bool = False
+
+
+class TfPolicy:
+    """Turn `publish_tf` and what TF knows into a decision for each frame.
+
+    Args:
+        mode: `auto`, `none`, `map_to_camera` or `map_to_base`.
+        base_frame: The robot's frame.
+        odom_frame: The odometry's frame.
+        settle_s: `auto` decides when TF has been quiet for this long.
+        watch: What TF knows.
+    """
+
+    def __init__(
+        self, mode: str, base_frame: str, odom_frame: str, settle_s: float, watch: ParentWatch
+    ) -> None:
+        self._mode = mode
+        self._base_frame = base_frame
+        self._odom_frame = odom_frame
+        self._settle_s = settle_s
+        self._watch = watch
+        self._last: dict[str, TfDecision] = {}  # by camera frame
+
+    def decide(self, camera_frame: str) -> TfDecision | None:
+        """Decide for a camera's optical frame; None while TF has not settled yet.
+
+        Once decided, a change in TF is followed when TF has settled again; a second parent is
+        seen at once.
+        """
+        decision: TfDecision | None
+        if self._mode == "none":
+            return TfDecision(camera_frame, False, "publish_tf is none")
+        if self._mode == "map_to_camera":
+            decision = TfDecision(camera_frame, True, "publish_tf is map_to_camera")
+        elif self._mode == "map_to_base":
+            decision = TfDecision(self._base_frame, True, "publish_tf is map_to_base")
+        elif self._watch.quiet_s() >= self._settle_s:
+            decision = self._last[camera_frame] = self._decide_auto(camera_frame)
+        else:
+            decision = self._last.get(camera_frame)
+        return self._guarded(decision) if decision else None
+
+    def _decide_auto(self, camera_frame: str) -> TfDecision:
+        above = self._watch.ancestors(camera_frame)
+        if self._odom_frame in above:
+            return TfDecision(
+                camera_frame,
+                False,
+                f"odometry ({self._odom_frame}) stands above {camera_frame}: only map_to_odom "
+                "keeps TF a tree; nothing is published on /tf",
+                is_problem=True,
+            )
+        if self._base_frame in above or self._base_frame == camera_frame:
+            return TfDecision(
+                self._base_frame, True, f"auto: map_to_base, {self._base_frame} above the camera"
+            )
+        return TfDecision(camera_frame, True, "auto: map_to_camera, no base above the camera")
+
+    def _guarded(self, decision: TfDecision) -> TfDecision:
+        parents = self._watch.parents(decision.frame)
+        if not decision.publish or not parents:
+            return decision
+        others = ", ".join(parents)
+        return TfDecision(
+            decision.frame,
+            False,
+            f"{decision.frame} already has the parent {others} in TF and must not get a second: "
+            "nothing is published on /tf; base_frame names the frame that has none",
+            is_problem=True,
+        )
