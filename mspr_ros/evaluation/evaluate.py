@@ -1,0 +1,188 @@
+"""Sum judged frames up by scene and over all, with intervals and beside a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mspr_ros.evaluation.bootstrap import (
+    Indices,
+    Interval,
+    contiguous_blocks,
+    median_interval,
+    median_ratio_interval,
+)
+from mspr_ros.evaluation.judging import FrameResult, errors_of
+from mspr_ros.evaluation.metrics import (
+    PoseSummary,
+    json_safe,
+    summarize,
+)
+
+ALL_SCENES = "all scenes"
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """One method on one set of frames, with block-bootstrap intervals of its medians."""
+
+    poses: PoseSummary
+    num_not_accepted: int
+    position_median_m: Interval
+    orientation_median_deg: Interval
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """One scene, or all of them: the network, and beside it the baseline on the same frames.
+
+    Args:
+        name: The scene, or `all scenes`.
+        num_blocks: Independent pieces of recording that the intervals rest on.
+        network: The method measured.
+        baseline: None where there was no training split at hand.
+        position_ratio: Median of the network over median of the baseline, paired.
+        orientation_ratio: Likewise.
+    """
+
+    name: str
+    num_blocks: int
+    network: MethodSummary
+    baseline: MethodSummary | None = None
+    position_ratio: Interval | None = None
+    orientation_ratio: Interval | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON; infinite ones become None."""
+        plain: dict[str, Any] = {
+            "name": self.name,
+            "num_blocks": self.num_blocks,
+            "network": _method_to_dict(self.network),
+        }
+        if self.baseline and self.position_ratio and self.orientation_ratio:
+            plain["baseline"] = _method_to_dict(self.baseline)
+            plain["position_ratio"] = interval_to_dict(self.position_ratio)
+            plain["orientation_ratio"] = interval_to_dict(self.orientation_ratio)
+        return plain
+
+
+def interval_to_dict(interval: Interval) -> dict[str, Any]:
+    """Give an interval as plain values for JSON; infinite or unknown bounds become None."""
+    plain: dict[str, Any] = json_safe(
+        {"value": interval.value, "low": interval.low, "high": interval.high}
+    )
+    return {**plain, "level": interval.level}
+
+
+def _method_to_dict(method: MethodSummary) -> dict[str, Any]:
+    return {
+        **method.poses.to_dict(),
+        "num_not_accepted": method.num_not_accepted,
+        "position_median_interval_m": interval_to_dict(method.position_median_m),
+        "orientation_median_interval_deg": interval_to_dict(method.orientation_median_deg),
+    }
+
+
+def summarize_groups(
+    results: Sequence[FrameResult],
+    baseline: Sequence[FrameResult] | None = None,
+    *,
+    max_block_frames: int = 10,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> list[GroupSummary]:
+    """Sum results up for every scene, in order of appearance, and over all.
+
+    Args:
+        results: Of the network.
+        baseline: Of the baseline on the very same frames, in the same order.
+        max_block_frames: See `contiguous_blocks`.
+        num_resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: If there are no results, or the two are not of the same frames.
+    """
+    if not results:
+        raise ValueError("there are no results to sum up")
+    if baseline is not None and [r.image for r in results] != [r.image for r in baseline]:
+        raise ValueError("the baseline was run on other frames")
+    settings = {"num_resamples": num_resamples, "seed": seed}
+    groups: dict[str, list[int]] = {
+        name: [] for name in dict.fromkeys(result.gt_scene for result in results)
+    }
+    for row, result in enumerate(results):
+        groups[result.gt_scene].append(row)
+    if len(groups) > 1:
+        groups[ALL_SCENES] = list(range(len(results)))
+    return [
+        _summarize_group(
+            name,
+            [results[row] for row in rows],
+            None if baseline is None else [baseline[row] for row in rows],
+            max_block_frames,
+            settings,
+        )
+        for name, rows in groups.items()
+    ]
+
+
+def _summarize_group(
+    name: str,
+    results: Sequence[FrameResult],
+    baseline: Sequence[FrameResult] | None,
+    max_block_frames: int,
+    settings: dict[str, int],
+) -> GroupSummary:
+    blocks = contiguous_blocks(
+        [result.stamp_ns for result in results],
+        [(result.dataset, result.gt_scene, result.sequence) for result in results],
+        max_block_frames=max_block_frames,
+    )
+    network = _summarize_method(results, blocks, settings)
+    if baseline is None:
+        return GroupSummary(name, len(blocks), network)
+    position, orientation = errors_of(results)
+    reference_position, reference_orientation = errors_of(baseline)
+    return GroupSummary(
+        name,
+        len(blocks),
+        network,
+        _summarize_method(baseline, blocks, settings),
+        median_ratio_interval(position, reference_position, blocks, **settings),
+        median_ratio_interval(orientation, reference_orientation, blocks, **settings),
+    )
+
+
+def _summarize_method(
+    results: Sequence[FrameResult], blocks: Sequence[Indices], settings: dict[str, int]
+) -> MethodSummary:
+    position, orientation = errors_of(results)
+    answers = [result.answer for result in results]
+    has_clusters = all(
+        result.gt_position_cluster >= 0 and (result.failed or result.answer.position_cluster >= 0)
+        for result in results
+    )
+    position_cluster = [
+        result.gt_position_cluster == answer.position_cluster
+        for result, answer in zip(results, answers, strict=True)
+    ]
+    orientation_cluster = [
+        result.gt_orientation_cluster == answer.orientation_cluster
+        for result, answer in zip(results, answers, strict=True)
+    ]
+    # `summarize` counts a cluster only where the scene is right.
+    poses = summarize(
+        position,
+        orientation,
+        scene_correct=[result.scene_correct for result in results],
+        position_cluster_correct=position_cluster if has_clusters else None,
+        orientation_cluster_correct=orientation_cluster if has_clusters else None,
+    )
+    return MethodSummary(
+        poses,
+        sum(not answer.accepted for answer in answers),
+        median_interval(position, blocks, **settings),
+        median_interval(orientation, blocks, **settings),
+    )
