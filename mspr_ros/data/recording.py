@@ -1,0 +1,179 @@
+"""What importers share: their one interface, and reading text files by line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from mspr_ros.data.frame import MAX_STAMP_NS, Frame, unit_quat
+from mspr_ros.errors import DatasetError
+from mspr_ros.geometry import Array, ArrayLike, as_float_tuple
+
+# Published matrices hold seven digits; fusion drifts further from a rotation than rounding does.
+RIGID_TOLERANCE = 5e-3
+# Made-up stamps start at one second: zero means "the latest" or "not set" all over ROS.
+FIRST_SYNTHETIC_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a reader may need to know beside the files.
+
+    Args:
+        scene: Name of the scene; empty takes it from the source.
+        split: Split of frames for which the source names none.
+        rate_hz: Rate of made-up stamps, where the source has none.
+        max_gap_s: Poses further apart in time than this are not interpolated between.
+        convention: Quaternion convention of a label file; empty derives it from the scene.
+        image_root: Folder that the images of a label file are named from.
+        poses_only: Whether to do without the image files.
+    """
+
+    scene: str = ""
+    split: str = ""
+    rate_hz: float = 30.0
+    max_gap_s: float = 0.05
+    convention: str = ""
+    image_root: Path | None = None
+    poses_only: bool = False
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a reader found; cameras come later.
+
+    Args:
+        frames: Frames without a camera.
+        scenes: The scenes in their fixed order.
+        problems: Every frame that is refused, with its file and line.
+        left_out: Frames left out although nothing is wrong with them, by reason.
+        synthetic_stamps: Whether the stamps were made up.
+    """
+
+    frames: tuple[Frame, ...]
+    scenes: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    synthetic_stamps: bool = False
+
+
+def joined(recordings: Sequence[Recording]) -> Recording:
+    """Join recordings of one source, keeping their order."""
+    left_out: dict[str, int] = {}
+    for recording in recordings:
+        for reason, count in recording.left_out.items():
+            left_out[reason] = left_out.get(reason, 0) + count
+    return Recording(
+        frames=tuple(frame for recording in recordings for frame in recording.frames),
+        scenes=tuple(dict.fromkeys(name for recording in recordings for name in recording.scenes)),
+        problems=tuple(text for recording in recordings for text in recording.problems),
+        left_out=left_out,
+        synthetic_stamps=any(recording.synthetic_stamps for recording in recordings),
+    )
+
+
+def make_frame(
+    scene: str,
+    split: str,
+    sequence: str,
+    stamp_ns: int,
+    image: Path,
+    position: ArrayLike,
+    quat_xyzw: ArrayLike,
+) -> Frame:
+    """Build a frame without a camera from arrays (3,) and (4,)."""
+    x, y, z = as_float_tuple(position)
+    quat = unit_quat(as_float_tuple(quat_xyzw))
+    return Frame(scene, split, sequence, stamp_ns, "", image.absolute(), (x, y, z), quat)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Give (line number, text) of each line that is neither blank nor a `#` comment.
+
+    Raises:
+        DatasetError: If the file cannot be read as text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path} is not a text file (UTF-8)") from None
+    for line, content in enumerate(text.splitlines(), start=1):
+        stripped = content.strip()
+        if stripped and not stripped.startswith("#"):
+            yield line, stripped
+
+
+def stamp_ns_from_text(text: str) -> int:
+    """Read decimal seconds as nanoseconds, exactly: no float in between.
+
+    Raises:
+        ValueError: If it is no number, negative, beyond 2^63 ns, or finer than a nanosecond.
+    """
+    try:
+        stamp = Decimal(text) * 1_000_000_000
+        whole = int(stamp)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise ValueError(f"'{text}' is not a time in seconds") from None
+    if whole != stamp or not 0 <= whole <= MAX_STAMP_NS:
+        raise ValueError(f"time '{text}' s is not a whole number of nanoseconds in [0, 2^63)")
+    return whole
+
+
+def synthetic_stamp_ns(number: int, rate_hz: float) -> int:
+    """Give the made-up stamp of a frame by its number, so that gaps in the numbers stay gaps."""
+    return FIRST_SYNTHETIC_NS + round(number * 1_000_000_000 / Fraction(rate_hz))
+
+
+def trailing_number(name: str) -> tuple[str, int | None]:
+    """Split a file's stem at its last number: `image1_000056` gives (`image1_`, 56)."""
+    match = re.fullmatch(r"(.*?)(\d+)\D*", name, flags=re.ASCII)
+    return (match.group(1), int(match.group(2))) if match else (name, None)
+
+
+def rigid_problem(transform: Array) -> str:
+    """Say why a (4, 4) matrix is no rigid transform; empty when it is one."""
+    if not np.all(np.isfinite(transform)):
+        return "the matrix holds a value that is not a finite number"
+    if not np.allclose(transform[3], [0.0, 0.0, 0.0, 1.0], rtol=0.0, atol=1e-6):
+        return "the matrix' last row is not 0 0 0 1"
+    rotation = transform[:3, :3]
+    error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+    if error > RIGID_TOLERANCE or np.linalg.det(rotation) < 0.0:
+        return f"the matrix is not rigid: R R^T is off the identity by {error:.3g}"
+    return ""
+
+
+def nearest_rotation(matrix: Array) -> Array:
+    """Give the rotation closest to a (3, 3) matrix that is almost one."""
+    left, _, right = np.linalg.svd(matrix)
+    return np.asarray(left @ right)
+
+
+def read_split_lists(folder: Path, problems: list[str]) -> dict[str, str] | None:
+    """Read `split_<split>.txt`, one image name a line, where a folder has any.
+
+    Returns:
+        The split of each image named, or none if there is no such file.
+    """
+    split_of: dict[str, str] = {}
+    place_of: dict[str, str] = {}
+    paths = [(split, folder / f"split_{split}.txt") for split in ("train", "val", "test")]
+    paths = [(split, path) for split, path in paths if path.is_file()]
+    for split, path in paths:
+        for line, name in read_lines(path):
+            place = f"{path}:{line}"
+            if name in split_of:
+                problems.append(f"{place}: {name} is already listed at {place_of[name]}")
+            split_of.setdefault(name, split)
+            place_of.setdefault(name, place)
+            if not (folder / name).is_file():
+                problems.append(f"{place}: {name} does not exist")
+    return split_of if paths else None
