@@ -12,6 +12,7 @@ from geometry_msgs.msg import Pose, Transform, TransformStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mspr_ros.camera import CameraModel
+from mspr_ros.data.images import decode_image
 from mspr_ros.errors import ImageError
 from mspr_ros.geometry import Array, quat_xyzw_from_rotation, transform_from_pose
 
@@ -88,11 +89,7 @@ def image_from_compressed(message: CompressedImage) -> ImageU8:
     if "compressedDepth" in message.format:
         raise ImageError(f"'{message.format}' is a depth image, expected colour or grey")
     data = np.frombuffer(message.data, dtype=np.uint8)
-    # The pixels as the sensor has them, which is what camera_info describes.
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise ImageError(f"{len(data)} bytes of '{message.format}' cannot be decoded")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return decode_image(data, f"compressed image of format '{message.format}'")
 
 
 def camera_from_info(info: CameraInfo, rectified: bool) -> CameraModel | None:
