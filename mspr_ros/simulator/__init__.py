@@ -1,1 +1,1 @@
-"""See the modules of this package."""
+"""A textured world with exact poses: the camera for those who have none yet."""
