@@ -1,0 +1,151 @@
+"""What a training run is: everything but the machine it runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mspr_ros.config import from_mapping, load_yaml
+from mspr_ros.data.augmentation import AugmentationConfig
+from mspr_ros.network.configuration import NetworkConfig
+from mspr_ros.preprocess import PreprocessConfig
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How weights move; the defaults are the paper's.
+
+    Args:
+        name: `adam` (weight decay as L2 in the gradient) or `adamw` (decoupled).
+        learning_rate: Its highest value.
+        weight_decay: Applied to all weights.
+        eps: Of Adam.
+        schedule: `step` multiplies by `step_factor` every `step_epochs`; `cosine` falls to zero
+            at the last step.
+        warmup_steps: The learning rate rises linearly from zero over these.
+        gradient_clip_norm: 0 leaves gradients alone.
+    """
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    eps: float = 1e-10
+    schedule: Literal["step", "cosine"] = "step"
+    step_epochs: int = 10
+    step_factor: float = 0.1
+    warmup_steps: int = 0
+    gradient_clip_norm: float = 0.0
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.step_epochs < 1:
+            raise ValueError(f"step_epochs must be at least 1, got {self.step_epochs}")
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """How validation frames are cut out of the training split, in guarded blocks of time.
+
+    Args:
+        fraction: Share of each sequence that validates; 0 validates nothing.
+        blocks_per_sequence: Into how many blocks that share is cut.
+        guard_frames: Frames on either side of a block that neither train nor validate.
+        every_epochs: How often to validate; the last epoch always does.
+    """
+
+    fraction: float = 0.1
+    blocks_per_sequence: int = 3
+    guard_frames: int = 5
+    every_epochs: int = 1
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.fraction < 1.0:
+            raise ValueError(f"fraction must lie in [0, 1), got {self.fraction}")
+        if min(self.blocks_per_sequence, self.every_epochs) < 1 or self.guard_frames < 0:
+            raise ValueError("blocks_per_sequence and every_epochs are at least 1, guard_frames 0")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Describe a training run.
+
+    Args:
+        datasets: Dataset folders, relative to where the command runs.
+        network: The network's shape.
+        preprocess: The image pipeline.
+        augmentation: How training pictures are varied.
+        optimizer: How weights move.
+        validation: What is held back.
+        train_split: The split of the datasets to train on; empty takes frames of no split.
+        s_x, s_q: Initial scales of the position and the orientation loss.
+        epochs: Passes over as many frames as there are.
+        batch_size: Frames a step.
+        balance_scenes: Draw every scene equally often instead of every frame once.
+        pretrained_backbone: Start the backbone from ImageNet weights.
+        freeze_batch_norm: Keep the backbone's batch statistics as they are.
+        frozen_backbone_stages: So many first stages of the backbone (after the stem) are not
+            trained, nor is the stem; -1 trains everything, as the paper does.
+        ema_decay: Average the weights over about 1 / (1 - decay) steps; 0 takes them as they
+            are.
+        half_precision_bundle: Store the bundle's weights as fp16.
+        map_frames: Map frame by scene, where it is not `map`.
+        num_workers: Processes that read and warp pictures; 0 does it in the training process.
+        checkpoint_minutes: How often the state is saved between epochs.
+        seed: Of everything drawn by chance.
+    """
+
+    datasets: tuple[str, ...]
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    train_split: str = "train"
+    s_x: float = 0.0
+    s_q: float = -3.0
+    epochs: int = 60
+    batch_size: int = 8
+    balance_scenes: bool = False
+    pretrained_backbone: bool = True
+    freeze_batch_norm: bool = False
+    frozen_backbone_stages: int = -1
+    ema_decay: float = 0.0
+    half_precision_bundle: bool = False
+    map_frames: dict[str, str] = field(default_factory=dict)
+    num_workers: int = 2
+    checkpoint_minutes: float = 5.0
+    seed: int = 0
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.datasets:
+            problems.append("datasets must name at least one dataset folder")
+        if min(self.epochs, self.batch_size) < 1:
+            problems.append(f"epochs and batch_size must be at least 1, got {self.epochs} and "
+                            f"{self.batch_size}")
+        if not 0.0 <= self.ema_decay < 1.0:
+            problems.append(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        virtual = self.preprocess.virtual_camera is not None
+        if self.augmentation.turns_camera and not virtual:
+            problems.append("augmentation turns the virtual camera, but preprocess has none")
+        if self.augmentation.random_crop and virtual:
+            problems.append("augmentation.random_crop does not go with a virtual camera")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read a training configuration from YAML.
+
+    Raises:
+        ConfigError: With every problem in it.
+    """
+    return from_mapping(TrainConfig, load_yaml(path), str(path))

@@ -1,0 +1,211 @@
+"""Training pictures and their labels, drawn so that any step can be drawn again.
+
+Which frames a batch holds and how each is varied follows from (seed, epoch, place in the epoch)
+alone. A run resumed in the middle of an epoch therefore sees the very batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from mspr_ros.camera import CameraModel
+from mspr_ros.data.augmentation import color_jitter, random_rotation
+from mspr_ros.data.dataset import Dataset
+from mspr_ros.data.frame import Frame
+from mspr_ros.data.images import read_image
+from mspr_ros.errors import ConfigError
+from mspr_ros.geometry import Array, quat_xyzw_from_rotation, rotation_from_quat_xyzw
+from mspr_ros.network.clustering import assign_orientation_clusters, assign_position_clusters
+from mspr_ros.network.regressor import Selection
+from mspr_ros.preprocess import ImageU8, Preprocessor, resize_and_cut
+from mspr_ros.training.configuration import TrainConfig
+
+# A place in an epoch (which seeds the frame's variation) and the frame's index.
+Draw = tuple[int, int, int]
+
+
+class Batch(NamedTuple):
+    """Pictures and labels of a training step."""
+
+    images_u8: torch.Tensor  # (B, H, W, 3)
+    position: torch.Tensor  # (B, 3) metres
+    orientation: torch.Tensor  # (B, 4) quaternion xyzw map_from_cam
+    selection: Selection  # true scene and clusters, (B,) each
+
+
+class LabeledFrame(NamedTuple):
+    """One frame with its camera and the number of its scene."""
+
+    frame: Frame
+    camera: CameraModel | None
+    scene: int
+
+
+def labeled_frames(datasets: Sequence[Dataset], scenes: Sequence[str]) -> list[LabeledFrame]:
+    """Gather the frames of several datasets under one numbering of scenes."""
+    return [
+        LabeledFrame(frame, dataset.camera_of(frame), int(scene))
+        for dataset in datasets
+        for frame, scene in zip(dataset.frames, dataset.scene_indices(scenes), strict=True)
+    ]
+
+
+class TrainingSamples(TorchDataset[Batch]):
+    """Read, vary and label frames.
+
+    Args:
+        frames: The frames to train on.
+        config: Says how they are varied.
+        position_centroids: (S, Kp, 3).
+        orientation_centroids: (S, Ko, 4) xyzw.
+
+    Raises:
+        ConfigError: If the virtual camera is turned but a frame has no intrinsics.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[LabeledFrame],
+        config: TrainConfig,
+        position_centroids: Array,
+        orientation_centroids: Array,
+    ) -> None:
+        blind = next((item.frame for item in frames if item.camera is None), None)
+        if config.augmentation.turns_camera and blind is not None:
+            raise ConfigError(
+                f"augmentation turns the virtual camera, but {blind.image} has no intrinsics; "
+                "import it with --intrinsics or set yaw_deg, pitch_deg and roll_deg to 0"
+            )
+        self.frames = frames
+        self.config = config
+        self.preprocessor = Preprocessor(config.preprocess)
+        self.position_centroids = position_centroids
+        self.orientation_centroids = orientation_centroids
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        epoch, place, index = draw
+        rng = np.random.default_rng((self.config.seed, epoch, place))
+        item = self.frames[index]
+        image, quat_xyzw = self._vary(item, rng)
+        position = np.array(item.frame.position)
+        selection = Selection(
+            torch.tensor(item.scene),
+            torch.tensor(assign_position_clusters(position, self.position_centroids[item.scene])),
+            torch.tensor(
+                assign_orientation_clusters(quat_xyzw, self.orientation_centroids[item.scene])
+            ),
+        )
+        return Batch(
+            torch.from_numpy(image),
+            torch.tensor(position, dtype=torch.float32),
+            torch.tensor(quat_xyzw, dtype=torch.float32),
+            selection,
+        )
+
+    def _vary(self, item: LabeledFrame, rng: np.random.Generator) -> tuple[ImageU8, Array]:
+        """Give the network's picture, still uint8, and the orientation it was seen with."""
+        augmentation = self.config.augmentation
+        image = read_image(item.frame.image)
+        quat_xyzw = np.array(item.frame.quat_xyzw)
+        if augmentation.random_crop:
+            pipeline = self.config.preprocess
+            picture = resize_and_cut(
+                image,
+                pipeline.width,
+                pipeline.height,
+                pipeline.resize_shorter_px,
+                offset=(rng.uniform(), rng.uniform()),
+            )
+        elif augmentation.turns_camera:
+            R_cam_virtual = random_rotation(augmentation, rng)
+            picture = self.preprocessor.geometric(image, item.camera, R_cam_virtual)
+            # The virtual camera is the camera of this picture: R_map_cam' = R_map_cam R_cam_cam'.
+            R_map_cam = rotation_from_quat_xyzw(quat_xyzw)
+            quat_xyzw = quat_xyzw_from_rotation(R_map_cam @ R_cam_virtual)
+        else:
+            picture = self.preprocessor.geometric(image, item.camera)
+        return color_jitter(picture, augmentation, rng), quat_xyzw
+
+
+class EpochBatches:
+    """Yield the draws of one epoch's batches, from a given step on.
+
+    Args:
+        scene_of_frame: (N,) scene number of every frame.
+        config: Batch size, balance and seed.
+        epoch: Which epoch.
+        first_step: Batches before this one are left out.
+    """
+
+    def __init__(
+        self, scene_of_frame: np.ndarray, config: TrainConfig, epoch: int, first_step: int = 0
+    ) -> None:
+        self.order = _epoch_order(scene_of_frame, config, epoch)
+        self.epoch = epoch
+        self.first_step = first_step
+        self.batch_size = config.batch_size
+
+    def __len__(self) -> int:
+        return steps_per_epoch(len(self.order), self.batch_size) - self.first_step
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for step in range(self.first_step, self.first_step + len(self)):
+            places = range(step * self.batch_size, (step + 1) * self.batch_size)
+            yield [(self.epoch, place, int(self.order[place])) for place in places]
+
+
+def steps_per_epoch(num_frames: int, batch_size: int) -> int:
+    """Count the full batches of an epoch; a data set smaller than a batch still makes one."""
+    return max(1, num_frames // batch_size)
+
+
+def _epoch_order(scene_of_frame: np.ndarray, config: TrainConfig, epoch: int) -> np.ndarray:
+    """Shuffle the frames of an epoch; balanced, every scene comes equally often.
+
+    Frames repeat only where a scene has too few, or all of them make less than a batch.
+    """
+    rng = np.random.default_rng((config.seed, epoch))
+    num_frames = len(scene_of_frame)
+    wanted = max(num_frames, config.batch_size)
+    if not config.balance_scenes:
+        return np.concatenate(
+            [rng.permutation(num_frames) for _ in range(-(-wanted // num_frames))]
+        )[:wanted]
+    present = np.unique(scene_of_frame)
+    share = -(-wanted // len(present))
+    columns = []
+    for scene in present:
+        members = np.flatnonzero(scene_of_frame == scene)
+        rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
+        columns.append(np.concatenate(rounds)[:share])
+    # Interleaved, so that every batch holds all scenes in equal numbers.
+    return np.stack(columns, axis=1).ravel()[:wanted]
+
+
+def make_loader(
+    samples: TrainingSamples, batches: EpochBatches, num_workers: int
+) -> DataLoader[Batch]:
+    """Read an epoch's batches, in worker processes where asked for."""
+    return DataLoader(
+        samples,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        num_workers=num_workers,
+        worker_init_fn=_start_worker,
+        # The loader must not draw from the generator that dropout uses.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

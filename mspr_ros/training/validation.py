@@ -1,0 +1,123 @@
+"""Measure a network on held-back frames, and what its errors say about its covariance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from mspr_ros.data.images import read_image
+from mspr_ros.evaluation.metrics import (
+    PoseSummary,
+    orientation_error_deg,
+    position_error_m,
+    summarize,
+)
+from mspr_ros.geometry import Array, as_float_tuple, normalize_quat_xyzw
+from mspr_ros.network.regressor import PoseRegressor
+from mspr_ros.preprocess import Preprocessor
+from mspr_ros.training.samples import LabeledFrame
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Answers to the validation frames.
+
+    Args:
+        scene: (N,) true scene numbers.
+        pred_scene: (N,).
+        position_residual: (N, 3) estimated minus true position in the map, metres.
+        rotation_residual: (N, 3) rotation vector about the map's axes that takes the true
+            orientation to the estimated one, radians.
+        position_error_m: (N,).
+        orientation_error_deg: (N,).
+    """
+
+    scene: Array
+    pred_scene: Array
+    position_residual: Array
+    rotation_residual: Array
+    position_error_m: Array
+    orientation_error_deg: Array
+
+    def summary(self, scene: int | None = None) -> PoseSummary:
+        """Summarise all frames, or those of one scene."""
+        rows = slice(None) if scene is None else self.scene == scene
+        return summarize(
+            self.position_error_m[rows],
+            self.orientation_error_deg[rows],
+            scene_correct=(self.scene == self.pred_scene)[rows],
+        )
+
+    @property
+    def score(self) -> float:
+        """Rank networks, lower is better: mean over scenes of log(median m) + log(median deg).
+
+        A geometric mean: no unit and no scene outweighs another.
+        """
+        scores = []
+        for scene in np.unique(self.scene):
+            summary = self.summary(int(scene))
+            product = summary.position_error_m.median * summary.orientation_error_deg.median
+            scores.append(float(np.log(max(product, 1e-12))))
+        return float(np.mean(scores))
+
+    def residual_covariance(self, scene: int) -> tuple[float, ...] | None:
+        """Give the 36 numbers of the residuals' second moments in one scene.
+
+        About zero, not about their mean: a bias is an error as well. Frames whose scene was
+        missed do not count, since their covariance would be another scene's.
+        """
+        rows = (self.scene == scene) & (self.pred_scene == scene)
+        residuals = np.hstack([self.position_residual, self.rotation_residual])[rows]
+        residuals = residuals[np.isfinite(residuals).all(axis=1)]
+        if len(residuals) < 12:  # twice the dimension: fewer say nothing of a 6x6 matrix
+            return None
+        floor = np.diag([1e-6] * 3 + [1e-7] * 3)  # a millimetre, and 0.02 degrees
+        return as_float_tuple(residuals.T @ residuals / len(residuals) + floor)
+
+
+def validate(
+    network: PoseRegressor,
+    frames: Sequence[LabeledFrame],
+    preprocessor: Preprocessor,
+    device: torch.device,
+    batch_size: int,
+) -> ValidationResult:
+    """Answer frames as at run time: no label reaches the network."""
+    network.eval()
+    scenes, positions, orientations = [], [], []
+    for start in range(0, len(frames), batch_size):
+        items = frames[start : start + batch_size]
+        images = [read_image(item.frame.image) for item in items]
+        tensor = preprocessor.tensor(images, [item.camera for item in items]).to(device)
+        with torch.inference_mode():
+            output = network(tensor)
+        scenes.append(output.selection.scene.cpu().numpy())
+        positions.append(output.position.double().cpu().numpy())
+        orientations.append(output.orientation.double().cpu().numpy())
+    gt_position = np.array([item.frame.position for item in frames])
+    gt_quat = np.array([item.frame.quat_xyzw for item in frames])
+    pred_position, pred_quat = np.concatenate(positions), np.concatenate(orientations)
+    return ValidationResult(
+        scene=np.array([item.scene for item in frames]),
+        pred_scene=np.concatenate(scenes),
+        position_residual=pred_position - gt_position,
+        rotation_residual=rotation_residual(gt_quat, pred_quat),
+        position_error_m=position_error_m(gt_position, pred_position),
+        orientation_error_deg=orientation_error_deg(gt_quat, pred_quat),
+    )
+
+
+def rotation_residual(gt_quat_xyzw: Array, pred_quat_xyzw: Array) -> Array:
+    """Give the (N, 3) rotation vectors r about the map's axes with R_pred = exp(r) R_gt."""
+    residual = np.full((len(gt_quat_xyzw), 3), np.nan)
+    finite = np.isfinite(pred_quat_xyzw).all(axis=1)
+    if finite.any():
+        pred = Rotation.from_quat(normalize_quat_xyzw(pred_quat_xyzw[finite]))
+        truth = Rotation.from_quat(normalize_quat_xyzw(gt_quat_xyzw[finite]))
+        residual[finite] = (pred * truth.inv()).as_rotvec()
+    return residual
