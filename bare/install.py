@@ -1,6 +1,7 @@
 """Set up .venv with everything: the package, ROS 2 from wheels, and what the wheels lack.
 
-    python3 bare/install.py
+    python3 bare/install.py             # called by the Makefile
+    python3 bare/install.py --missing   # only name the Debian packages that are missing
 
 Runs with any Python 3.10 to 3.14 and its standard library only. Each step leaves a stamp, so that
 a second run takes a moment, an interrupted one goes on where it stopped, and a changed requirement
@@ -41,9 +42,12 @@ class SetupError(Exception):
 
 
 def main() -> None:
-    """Find a Python, then go through the steps that are not done yet."""
+    """Find a Python that fits, then go through the steps that are not done yet."""
     try:
         ensure_python()
+        if "--missing" in sys.argv[1:]:
+            print(*missing_packages())
+            return
         environment, changed = without_ros(os.environ)
         if changed:
             print(describe(os.environ, changed), file=sys.stderr)
@@ -182,7 +186,7 @@ def ensure_python() -> None:
             other
             and subprocess.run([other, "-c", ""], capture_output=True, check=False).returncode == 0
         ):
-            os.execv(other, [other, __file__])
+            os.execv(other, [other, *sys.argv])
     raise SetupError(
         f"Python 3.10 to 3.14 is needed, this is {platform.python_version()}. "
         "Install one and name it: make setup PYTHON=python3.12"
