@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mspr_ros.data.dataset import Dataset, Frame
 from mspr_ros.data.splits import Part, guarded_blocks, split_guarded
 from mspr_ros.errors import DatasetError
+
+# A busy machine is no reason to fail.
+settings.register_profile("unhurried", deadline=None, max_examples=60)
+settings.load_profile("unhurried")
 
 SETTINGS = {
     "num_blocks": st.integers(0, 6),
