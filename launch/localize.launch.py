@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -23,7 +23,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 SHARE = Path(__file__).parent.parent
 
 ARGUMENTS = {
-    "bundle": ("", "Folder of the trained bundle. Empty: the demo one (simulator rooms only)."),
+    "bundle": ("", "Folder of the trained bundle. Empty: the demo one, simulator rooms only."),
     "image": ("image", "Topic of the camera's images."),
     "camera_info": ("camera_info", "Topic of the camera's intrinsics; it need not be there."),
     "image_transport": ("", "raw, or compressed to listen to <image>/compressed."),
@@ -80,12 +80,9 @@ def start_localizer(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         if values[name]
     }
     parameters |= {name: is_true(name, values[name]) for name in FLAG_PARAMETERS if values[name]}
-    actions: list[LaunchDescriptionEntity] = []
     if values["bundle"]:
         folder = Path(values["bundle"]).expanduser().absolute()
         parameters["bundle"] = ParameterValue(str(folder), value_type=str)
-    elif values["params_file"] == ARGUMENTS["params_file"][0]:
-        actions.append(LogInfo(msg="WARNING: no bundle:=... given: " + DEMO_BUNDLE_KNOWS))
     # A logger is called as its node, with dots.
     logger = ".".join([*values["namespace"].strip("/").split("/"), "localizer"]).lstrip(".")
     node = Node(
@@ -103,13 +100,7 @@ def start_localizer(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         output="screen",
         emulate_tty=True,  # else what is printed comes in lumps
     )
-    return [*actions, node]
-
-
-DEMO_BUNDLE_KNOWS = (
-    "the demo bundle is taken, which knows only the rooms of the simulator "
-    "(ros2 launch mspr_ros demo.launch.py). Teach it your place with `mspr train`."
-)
+    return [node]
 
 
 def parameter_files(path: str) -> list[str]:

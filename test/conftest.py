@@ -27,4 +27,4 @@ def _describe(module: str) -> str:
 
 def pytest_report_header() -> list[str]:
     """State what the contract tests and the node tests run against."""
-    return [_describe(module) for module in ("rclpy", "tf2_ros", "cv_bridge", "launch")]
+    return [_describe(module) for module in ("rclpy", "tf2_ros", "cv_bridge", "launch_ros")]
