@@ -49,7 +49,8 @@ class TrajectoryPanel(NamedTuple):
         scene: Its name.
         gt_positions: (N, 3) true positions in the scene's map, metres; a row of NaN breaks the
             line, where the recording has a gap.
-        pred_positions: (N, 3) estimates for the same frames; NaN where there is no answer.
+        pred_positions: (N, 3) estimates for the same frames; NaN where there is no answer or
+            one in another scene's map.
     """
 
     scene: str
@@ -136,14 +137,18 @@ def _draw_trajectory(axes: Any, panel: TrajectoryPanel) -> None:
     missing = known & ~answered
     if missing.any():
         axes.plot(
-            *gt[missing][:, view].T, "x", color=FAILURE_COLOR, markersize=6, label="no answer"
+            *gt[missing][:, view].T,
+            "x",
+            color=FAILURE_COLOR,
+            markersize=6,
+            label="no answer in this scene",
         )
     names = "xyz"
     axes.set(xlabel=f"{names[view[0]]} (m)", ylabel=f"{names[view[1]]} (m)")
     axes.set_aspect("equal")
     outside = int(answered.sum() - near.sum())
     notes = [f"{int(known.sum())} frames"]
-    notes += [f"{int(missing.sum())} without answer"] if missing.any() else []
+    notes += [f"{int(missing.sum())} without answer in this scene"] if missing.any() else []
     notes += [f"{outside} outside the view"] if outside else []
     axes.set_title(f"{panel.scene}\n{', '.join(notes)}")
 
@@ -151,21 +156,22 @@ def _draw_trajectory(axes: Any, panel: TrajectoryPanel) -> None:
 def _limit_axes(
     axes: Any, gt: Array, pred: Array, answered: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Fit the view to the path and to estimates not too far off it; say which those are."""
+    """Fit the view to the path and to estimates not too far off; say which are in the view."""
     low, high = np.nanmin(gt, axis=0), np.nanmax(gt, axis=0)
-    # Half the path's extent on either side: a single wild estimate must not shrink the rest.
-    reach = max(0.5 * float((high - low).max()), 0.05)
-    within = ((pred >= low - reach) & (pred <= high + reach)).all(axis=1)
-    near: npt.NDArray[np.bool_] = np.asarray(answered & within, dtype=bool)
+    # The path's own extent on either side: a single wild estimate must not shrink the rest.
+    reach = max(float((high - low).max()), 0.05)
+    near = answered & ((pred >= low - reach) & (pred <= high + reach)).all(axis=1)
     if near.any():
         low = np.minimum(low, pred[near].min(axis=0))
         high = np.maximum(high, pred[near].max(axis=0))
     # One shape for every panel: the shorter side is widened, not the picture squeezed.
     middle, half = (low + high) / 2.0, 0.55 * (high - low)
     half_width = max(float(half[0]), float(half[1]) / PANEL_ASPECT, 0.02)
-    axes.set_xlim(middle[0] - half_width, middle[0] + half_width)
-    axes.set_ylim(middle[1] - PANEL_ASPECT * half_width, middle[1] + PANEL_ASPECT * half_width)
-    return near
+    view = np.array([half_width, PANEL_ASPECT * half_width])
+    axes.set_xlim(middle[0] - view[0], middle[0] + view[0])
+    axes.set_ylim(middle[1] - view[1], middle[1] + view[1])
+    visible: npt.NDArray[np.bool_] = answered & (np.abs(pred - middle) <= view).all(axis=1)
+    return visible
 
 
 def contact_sheet_figure(

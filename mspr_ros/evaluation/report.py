@@ -14,7 +14,7 @@ import numpy as np
 
 from mspr_ros.data.images import read_image
 from mspr_ros.errors import ImageError
-from mspr_ros.evaluation.bootstrap import Interval, contiguous_runs
+from mspr_ros.evaluation.bootstrap import Interval, contiguous_blocks, contiguous_runs
 from mspr_ros.evaluation.error_plots import (
     ErrorSeries,
     error_cdf_figure,
@@ -201,7 +201,8 @@ def _scene_curves(
 def worst_frames(results: Sequence[FrameResult], count: int) -> list[FrameResult]:
     """Choose the frames with the largest errors: failures and wrong scenes before all others.
 
-    The two errors are compared as multiples of their medians over the frame's scene.
+    The two errors are compared as multiples of their medians over the frame's scene. Neighbours
+    in time look and err alike, so every block of them shows its worst frame before a second one.
     """
     medians = {}
     for scene in {result.gt_scene for result in results}:
@@ -217,7 +218,16 @@ def worst_frames(results: Sequence[FrameResult], count: int) -> list[FrameResult
         )
         return False, not result.scene_correct, multiple
 
-    return sorted(results, key=badness, reverse=True)[:count]
+    blocks = contiguous_blocks(
+        [result.stamp_ns for result in results],
+        [(result.dataset, result.gt_scene, result.sequence) for result in results],
+    )
+    ranked = [
+        sorted((results[row] for row in block), key=badness, reverse=True) for block in blocks
+    ]
+    firsts = sorted((block[0] for block in ranked), key=badness, reverse=True)
+    others = sorted((one for block in ranked for one in block[1:]), key=badness, reverse=True)
+    return sorted((firsts + others)[:count], key=badness, reverse=True)
 
 
 def _worst_frames_figure(results: Sequence[FrameResult]) -> Any:
