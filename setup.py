@@ -49,7 +49,6 @@ setup(
     maintainer_email="maintainers@mspr-ros.example",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={"": ["py.typed"]},
     data_files=data_files(),
     python_requires=">=3.10",
     # Everything else comes by rosdep (package.xml) and from requirements.txt.

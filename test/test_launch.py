@@ -214,6 +214,27 @@ def test_replay_with_ros2_bag_needs_to_know_the_images(tmp_path):
 
 
 @needs_launch
+def test_ros2_bag_plays_under_the_names_the_localizer_listens_to(tmp_path):
+    from launch.actions import ExecuteProcess
+    from launch.utilities import perform_substitutions
+
+    context, actions = actions_of(
+        "replay.launch.py",
+        bag=str(tmp_path),
+        player="ros2bag",
+        image_topic="/front/image_raw/compressed",
+        camera_info_topic="/front/camera_info",
+        namespace="r1",
+    )
+    (player,) = (action for action in actions if type(action) is ExecuteProcess)
+    command = [perform_substitutions(context, word) for word in player.cmd]
+    assert command[:4] == ["ros2", "bag", "play", str(tmp_path)]
+    assert "--clock" in command
+    assert "/front/image_raw/compressed:=/r1/image/compressed" in command
+    assert "/front/camera_info:=/r1/camera_info" in command
+
+
+@needs_launch
 def test_demo_starts_camera_and_localizer():
     context, actions = actions_of("demo.launch.py", seed="3", namespace="r1")
     camera, _ = node_of(context, actions, "camera_sim")
