@@ -15,6 +15,7 @@ from mspr_ros.evaluation.metrics import (
     position_error_m,
 )
 from mspr_ros.geometry import Array
+from mspr_ros.network.clustering import assign_orientation_clusters, assign_position_clusters
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,13 @@ class Centroids:
     orientations_xyzw: Array
 
     def clusters_of(self, scene: str, position: Array, quat_xyzw: Array) -> tuple[int, int]:
-        """Give the nearest position and orientation cluster of a pose in its scene."""
+        """Give the nearest position and orientation cluster of a pose, as in training."""
         scene_id = self.scene_names.index(scene)
-        distance = np.linalg.norm(self.positions[scene_id] - position, axis=1)
-        # q and -q are one orientation: compare the absolute cosine.
-        likeness = np.abs(self.orientations_xyzw[scene_id] @ quat_xyzw)
-        return int(np.argmin(distance)), int(np.argmax(likeness))
+        position_id = assign_position_clusters(position[None], self.positions[scene_id])
+        orientation_id = assign_orientation_clusters(
+            quat_xyzw[None], self.orientations_xyzw[scene_id]
+        )
+        return int(position_id[0]), int(orientation_id[0])
 
 
 @dataclass(frozen=True)
