@@ -1,0 +1,141 @@
+"""What the nodes that stand in for a camera share: waiting for listeners, steady pace, QoS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from mspr_ros.ros.parameters import ParameterSpec
+
+SOURCE_PARAMETERS: tuple[ParameterSpec, ...] = (
+    ParameterSpec(
+        "reliability",
+        "reliable",
+        "QoS of the images; reliable serves best-effort listeners too.",
+        read_only=True,
+        choices=("reliable", "best_effort"),
+    ),
+    ParameterSpec(
+        "wait_for",
+        "image",
+        "Publish nothing before each of these topics (comma-separated) has a listener; empty: "
+        "start at once.",
+        read_only=True,
+    ),
+    ParameterSpec(
+        "start_delay_s",
+        0.5,
+        "Pause between the last listener found and the first image.",
+        read_only=True,
+        minimum=0.0,
+        maximum=60.0,
+    ),
+)
+
+
+def image_qos(reliability: str) -> QoSProfile:
+    """Give the QoS that images are published with."""
+    # A depth of a few images: a listener that is busy for a moment still gets them all.
+    reliable = reliability == "reliable"
+    return QoSProfile(
+        depth=10,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+    )
+
+
+class SourceThread:
+    """Run the publishing of a source node in a thread of its own.
+
+    Args:
+        node: The node; says in its log when something fails.
+        publish_all: Publishes everything, and looks at `stopping` often.
+    """
+
+    def __init__(self, node: Node, publish_all: Callable[[], None]) -> None:
+        self._node = node
+        self._publish_all = publish_all
+        self.stopping = threading.Event()
+        self.failure = ""
+        self._thread = threading.Thread(target=self._run, name="source", daemon=True)
+
+    def start(self) -> None:
+        """Start publishing."""
+        self._thread.start()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything was published, or it failed."""
+        return not self._thread.is_alive()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the thread."""
+        self.stopping.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            self._publish_all()
+        except Exception as error:
+            if not self.stopping.is_set():  # else: ROS went away first
+                self.failure = f"{type(error).__name__}: {error}"
+                self._node.get_logger().error(f"publishing ended: {self.failure}")
+
+
+def wait_for_listeners(
+    node: Node,
+    publishers: Sequence[Publisher],
+    wait_for: str,
+    start_delay_s: float,
+    stopping: threading.Event,
+) -> None:
+    """Wait until the publishers that `wait_for` names have listeners, then a moment more.
+
+    Args:
+        node: Says what is waited for.
+        publishers: The node's.
+        wait_for: Comma-separated names, relative to the node's namespace.
+        start_delay_s: How long to wait after that.
+        stopping: Ends the wait.
+    """
+    names = {node.resolve_topic_name(name.strip()) for name in wait_for.split(",") if name.strip()}
+    waited_for = [publisher for publisher in publishers if publisher.topic_name in names]
+    node.get_logger().info(f"waiting for listeners of {', '.join(sorted(names)) or 'nothing'}")
+    while not stopping.is_set():
+        if all(publisher.get_subscription_count() > 0 for publisher in waited_for):
+            break
+        stopping.wait(0.02)
+    stopping.wait(start_delay_s)
+
+
+def flush(publishers: Sequence[Publisher], timeout_s: float = 3.0) -> None:
+    """Wait until reliable listeners have everything: leaving at once would lose the last."""
+    deadline_s = time.monotonic() + timeout_s
+    for publisher in publishers:
+        left_s = max(0.0, deadline_s - time.monotonic())
+        publisher.wait_for_all_acked(Duration(nanoseconds=int(1e9 * left_s)))
+
+
+class Pace:
+    """Keep a steady rate: `wait` returns when the next frame is due.
+
+    Args:
+        stopping: Ends a wait.
+    """
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self._last_s = -1e9
+
+    def wait(self, interval_s: float) -> None:
+        """Wait until `interval_s` after the last frame was due; a late frame is not caught up."""
+        due_s = self._last_s + interval_s
+        while (left_s := due_s - time.monotonic()) > 0 and not self._stopping.is_set():
+            self._stopping.wait(left_s)
+        # Steady as long as the source keeps up.
+        self._last_s = due_s if time.monotonic() - due_s < interval_s else time.monotonic()
