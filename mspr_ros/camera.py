@@ -150,42 +150,43 @@ def warp_to_virtual(
             f"{camera.width}x{camera.height}; is camera_info of another resolution?"
         )
     # Sampling at less than half the resolution would alias: average whole blocks first.
-    factor = max(1, int(min(camera.fx / virtual.fx, camera.fy / virtual.fy) + 1e-6))
+    ratio = min(camera.fx / virtual.fx, camera.fy / virtual.fy)
+    factor = max(1, min(int(ratio + 1e-6), camera.width, camera.height))
     if factor > 1:
         camera_small = camera.shrunk(factor)
         whole = image[: camera_small.height * factor, : camera_small.width * factor]
-        image = cv2.resize(  # type: ignore[assignment]
-            whole, (camera_small.width, camera_small.height), interpolation=cv2.INTER_AREA
-        )
+        size = (camera_small.width, camera_small.height)
+        image = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
         camera = camera_small
     if R_cam_virtual is None:
-        maps = _cached_maps(camera, virtual)
+        columns, rows = _cached_maps(camera, virtual)
     else:
-        maps = _undistort_maps(camera, virtual, np.asarray(R_cam_virtual))
+        columns, rows = _undistort_maps(camera, virtual, np.asarray(R_cam_virtual))
     warped = cv2.remap(
-        image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
+        image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
     )
     return np.asarray(warped, dtype=np.uint8)
 
 
+# OpenCV's fixed-point maps: whole pixels, and the fractions between them.
+_Maps = tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]
+
+
 @functools.lru_cache(maxsize=16)
-def _cached_maps(camera: CameraModel, virtual: VirtualCamera) -> tuple[npt.NDArray[np.int16], ...]:
+def _cached_maps(camera: CameraModel, virtual: VirtualCamera) -> _Maps:
     return _undistort_maps(camera, virtual, np.eye(3))
 
 
-def _undistort_maps(
-    camera: CameraModel, virtual: VirtualCamera, R_cam_virtual: Array
-) -> tuple[npt.NDArray[np.int16], ...]:
-    """Give OpenCV's fixed-point maps from virtual pixels to the pixels of the real image."""
-    size = (virtual.width, virtual.height)
-    R_virtual_cam = R_cam_virtual.T
-    coefficients = np.array(camera.distortion)
-    if camera.distortion_model == "equidistant":
-        maps = cv2.fisheye.initUndistortRectifyMap(
-            camera.K, coefficients, R_virtual_cam, virtual.K, size, cv2.CV_16SC2
-        )
-    else:
-        maps = cv2.initUndistortRectifyMap(
-            camera.K, coefficients, R_virtual_cam, virtual.K, size, cv2.CV_16SC2
-        )
-    return maps  # type: ignore[return-value]
+def _undistort_maps(camera: CameraModel, virtual: VirtualCamera, R_cam_virtual: Array) -> _Maps:
+    """Give the maps from virtual pixels to the pixels of the real image."""
+    fisheye = camera.distortion_model == "equidistant"
+    init_maps = cv2.fisheye.initUndistortRectifyMap if fisheye else cv2.initUndistortRectifyMap
+    columns, rows = init_maps(
+        camera.K,
+        np.array(camera.distortion),
+        R_cam_virtual.T,
+        virtual.K,
+        (virtual.width, virtual.height),
+        cv2.CV_16SC2,
+    )
+    return columns, rows

@@ -1,4 +1,4 @@
-"""The one image pipeline: training, evaluation and the node turn a picture into the same tensor."""
+"""The one image pipeline: training, evaluation and the node give a picture the same tensor."""
 
 from __future__ import annotations
 
@@ -139,7 +139,8 @@ def resize_and_cut(
 
     Args:
         image: (H, W, 3) uint8.
-        width, height: Size of the cut in pixels.
+        width: Of the cut, in pixels.
+        height: Of the cut, in pixels.
         resize_shorter_px: New length of the shorter side; at least as much as the cut needs.
         offset: Where the cut lies, 0 to 1 along x and y; the default is the centre.
     """

@@ -31,13 +31,12 @@ def import_timm() -> types.ModuleType:
         if "torchvision::nms" not in str(error):
             raise
         global _torchvision_schemas
-        _torchvision_schemas = torch.library.Library("torchvision", "DEF")
+        _torchvision_schemas = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for name in ("nms", "qnms"):
-            _torchvision_schemas.define(
-                f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
+            schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            _torchvision_schemas.define(schema)  # type: ignore[no-untyped-call]
         import timm
-    return timm  # type: ignore[no-any-return]
+    return timm
 
 
 _torchvision_schemas: torch.library.Library | None = None
@@ -65,20 +64,21 @@ class Backbone(nn.Module):
             self.body: nn.Module = timm.create_model(name, features_only=True)
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(f"timm cannot build the backbone '{name}': {error}") from None
-        info = self.body.feature_info  # type: ignore[union-attr]
-        available = dict(zip(info.reduction(), range(len(info.reduction())), strict=True))  # type: ignore[operator]
+        info = self.body.feature_info
+        available = dict(zip(info.reduction(), range(len(info.reduction())), strict=True))
         missing = [stride for stride in strides if stride not in available]
         if missing:
             raise CheckpointError(
                 f"backbone '{name}' has maps of strides {sorted(available)}, not {missing}"
             )
         self.indices = tuple(available[stride] for stride in strides)
-        self.num_channels = tuple(info.channels()[index] for index in self.indices)  # type: ignore[operator]
+        self.num_channels = tuple(info.channels()[index] for index in self.indices)
         if pretrained:
             self.body.load_state_dict(imagenet_weights(name, self.body), strict=True)
         _drop_unused_blocks(self.body, max(self.indices))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Give the maps in the order of the strides asked for."""
         maps = self.body(images)
         return tuple(maps[index] for index in self.indices)
 

@@ -71,7 +71,7 @@ def _kmeans(points: Array, num_clusters: int, seed: int, what: str) -> Array:
             f"{num_clusters} clusters asked for, but there are only {num_distinct} distinct {what}"
         )
     if num_clusters == 1:
-        return points.mean(axis=0, keepdims=True)
+        return np.asarray(points.mean(axis=0, keepdims=True))
     best, best_distortion = points[:num_clusters], np.inf
     for start in range(_NUM_STARTS):
         centroids, labels = kmeans2(

@@ -24,6 +24,7 @@ class LearnedPositionEncoding(nn.Module):
         nn.init.uniform_(self.col_embed.weight)
 
     def forward(self, height: int, width: int) -> Tensor:
+        """Give the encodings of a map's cells."""
         if max(height, width) > self.max_cells:
             raise ValueError(
                 f"a map of {width}x{height} cells is larger than the position encoding's "

@@ -29,6 +29,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(hidden_dim, hidden_dim)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend."""
         attended = functional.scaled_dot_product_attention(
             self._split(self.query(query)),
             self._split(self.key(key)),
@@ -38,7 +39,8 @@ class Attention(nn.Module):
         return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _split(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        batch, count, dim = tokens.shape
+        return tokens.view(batch, count, self.num_heads, dim // self.num_heads).transpose(1, 2)
 
 
 class FeedForward(nn.Sequential):
@@ -69,6 +71,7 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, cells: Tensor, encoding: Tensor) -> Tensor:
+        """Give the cells after this layer."""
         normed = self.norm_attention(cells)
         query = normed + encoding
         cells = cells + self.dropout(self.attention(query, query, normed))
@@ -99,6 +102,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, targets: Tensor, scene_queries: Tensor, memory: Tensor, encoding: Tensor
     ) -> Tensor:
+        """Give the scenes' outputs after this layer."""
         normed = self.norm_self_attention(targets)
         query = normed + scene_queries
         targets = targets + self.dropout(self.self_attention(query, query, normed))
@@ -145,6 +149,7 @@ class SceneTransformer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, cells: Tensor, encoding: Tensor) -> Tensor:
+        """Give one output a scene."""
         for encoder_layer in self.encoder:
             cells = encoder_layer(cells, encoding)
         memory = self.encoder_norm(cells)  # (B, N, D)

@@ -95,7 +95,7 @@ class TrainConfig:
             are.
         half_precision_bundle: Store the bundle's weights as fp16.
         map_frames: Map frame by scene, where it is not `map`.
-        num_workers: Processes that read and warp pictures; 0 does it in the training process.
+        num_workers: Threads that read and warp pictures, beside those that train.
         checkpoint_minutes: How often the state is saved between epochs.
         seed: Of everything drawn by chance.
     """
@@ -129,8 +129,12 @@ class TrainConfig:
         if not self.datasets:
             problems.append("datasets must name at least one dataset folder")
         if min(self.epochs, self.batch_size) < 1:
-            problems.append(f"epochs and batch_size must be at least 1, got {self.epochs} and "
-                            f"{self.batch_size}")
+            problems.append(
+                f"epochs and batch_size must be at least 1, got {self.epochs} and "
+                f"{self.batch_size}"
+            )
+        if self.num_workers < 1:
+            problems.append(f"num_workers must be at least 1, got {self.num_workers}")
         if not 0.0 <= self.ema_decay < 1.0:
             problems.append(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
         virtual = self.preprocess.virtual_camera is not None

@@ -64,7 +64,9 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
         validation += labeled_frames([held_back], names)
     missing = set(range(len(names))) - {item.scene for item in train}
     if missing:
-        raise DatasetError(f"no training frames of: {', '.join(names[i] for i in sorted(missing))}")
+        raise DatasetError(
+            f"no training frames of: {', '.join(names[i] for i in sorted(missing))}"
+        )
     positions, orientations = _cluster(train, names, config)
     hashes = "".join(dataset.content_hash() for dataset in datasets)
     return Lesson(

@@ -6,14 +6,14 @@ alone. A run resumed in the middle of an epoch therefore sees the very batches i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import default_collate
 
 from mspr_ros.camera import CameraModel
 from mspr_ros.data.augmentation import color_jitter, random_rotation
@@ -27,8 +27,10 @@ from mspr_ros.network.regressor import Selection
 from mspr_ros.preprocess import ImageU8, Preprocessor, resize_and_cut
 from mspr_ros.training.configuration import TrainConfig
 
-# A place in an epoch (which seeds the frame's variation) and the frame's index.
+# An epoch and a place in it (which seed the frame's variation), and the frame's index.
 Draw = tuple[int, int, int]
+
+_BATCHES_AHEAD = 3
 
 
 class Batch(NamedTuple):
@@ -57,7 +59,7 @@ def labeled_frames(datasets: Sequence[Dataset], scenes: Sequence[str]) -> list[L
     ]
 
 
-class TrainingSamples(TorchDataset[Batch]):
+class TrainingSamples:
     """Read, vary and label frames.
 
     Args:
@@ -92,7 +94,8 @@ class TrainingSamples(TorchDataset[Batch]):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def read(self, draw: Draw) -> Batch:
+        """Give one drawn frame, varied as its draw says; a batch without its first axis."""
         epoch, place, index = draw
         rng = np.random.default_rng((self.config.seed, epoch, place))
         item = self.frames[index]
@@ -192,20 +195,24 @@ def _epoch_order(scene_of_frame: np.ndarray, config: TrainConfig, epoch: int) ->
     return np.stack(columns, axis=1).ravel()[:wanted]
 
 
-def make_loader(
+def load_batches(
     samples: TrainingSamples, batches: EpochBatches, num_workers: int
-) -> DataLoader[Batch]:
-    """Read an epoch's batches, in worker processes where asked for."""
-    return DataLoader(
-        samples,
-        batch_sampler=batches,  # type: ignore[arg-type]
-        num_workers=num_workers,
-        worker_init_fn=_start_worker,
-        # The loader must not draw from the generator that dropout uses.
-        generator=torch.Generator().manual_seed(0),
-    )
+) -> Iterator[Batch]:
+    """Read an epoch's batches in order, some ahead of the one that is being trained on.
+
+    Threads, not processes: OpenCV lets go of the interpreter while it decodes and warps, and its
+    own threads do not survive the fork that worker processes would need.
+    """
+    with ThreadPoolExecutor(max_workers=num_workers) as pool:
+        waiting: deque[list[Future[Batch]]] = deque()
+        for draws in batches:
+            waiting.append([pool.submit(samples.read, draw) for draw in draws])
+            if len(waiting) > _BATCHES_AHEAD:
+                yield _collect(waiting.popleft())
+        while waiting:
+            yield _collect(waiting.popleft())
 
 
-def _start_worker(_: int) -> None:
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+def _collect(futures: list[Future[Batch]]) -> Batch:
+    batch: Batch = default_collate([future.result() for future in futures])
+    return batch

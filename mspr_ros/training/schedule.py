@@ -53,7 +53,7 @@ def freeze_backbone(network: PoseRegressor, config: TrainConfig) -> None:
     blocks = getattr(body, "blocks", None)
     if None in stem or not isinstance(blocks, nn.Sequential):
         raise ValueError(f"stages of backbone '{network.config.backbone}' cannot be frozen")
-    for module in (*stem, *blocks[: config.frozen_backbone_stages]):
+    for module in [*stem, *blocks.children()][: len(stem) + config.frozen_backbone_stages]:
         assert isinstance(module, nn.Module)
         module.requires_grad_(False)
 

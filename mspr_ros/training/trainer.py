@@ -27,7 +27,7 @@ from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.lesson import Lesson, prepare_lesson
-from mspr_ros.training.samples import Batch, EpochBatches, TrainingSamples, make_loader
+from mspr_ros.training.samples import Batch, EpochBatches, TrainingSamples, load_batches
 from mspr_ros.training.samples import steps_per_epoch as count_steps
 from mspr_ros.training.schedule import (
     freeze_backbone,
@@ -67,9 +67,8 @@ class Trainer:
         self.optimizer = make_optimizer(config.optimizer, [self.network, self.criterion])
         self.average: AveragedModel | None = None
         if config.ema_decay > 0.0:
-            self.average = AveragedModel(
-                self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
-            )
+            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.progress = Progress()
         self.samples = TrainingSamples(
             self.lesson.train,
@@ -122,7 +121,7 @@ class Trainer:
         )
         sums: dict[str, float] = {}
         saved_at = time.monotonic()
-        for batch in make_loader(self.samples, batches, self.config.num_workers):
+        for batch in load_batches(self.samples, batches, self.config.num_workers):
             losses = self._step(batch)
             self.progress.step += 1
             for name, value in losses.items():
@@ -140,9 +139,7 @@ class Trainer:
 
     def _step(self, batch: Batch) -> dict[str, float]:
         step = self.progress.epoch * self.steps_per_epoch + self.progress.step
-        rate = learning_rate_at(
-            self.config.optimizer, step, self.steps_per_epoch, self.num_steps
-        )
+        rate = learning_rate_at(self.config.optimizer, step, self.steps_per_epoch, self.num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         images = self.samples.preprocessor.normalize(batch.images_u8.to(self.device))
@@ -316,5 +313,3 @@ class Trainer:
             metadata,
             half_precision=self.config.half_precision_bundle,
         )
-
-
