@@ -18,6 +18,7 @@ from mspr_ros.simulator.materials import (
     flat,
     metal,
     noise,
+    scaled,
     wood,
 )
 from mspr_ros.simulator.photographs import photograph
@@ -45,7 +46,8 @@ def paste(canvas: Image, density: float, x: float, y: float, patch: Image) -> No
     Args:
         canvas: (h, w, 3) picture to paint on.
         density: Texels per metre of both.
-        x, y: The patch's upper left corner, metres.
+        x: The patch's left edge, metres.
+        y: The patch's upper edge, metres.
         patch: What to lay on.
     """
     left, top = round(x * density), round(y * density)
@@ -102,8 +104,14 @@ def abstract_painting(
     return finish(canvas)
 
 
-def window(rng: np.random.Generator, width: float, height: float, density: float) -> Image:
-    """Paint a window: a landscape under a sky behind panes and a sill."""
+def window(
+    rng: np.random.Generator,
+    width: float,
+    height: float,
+    density: float,
+    curtain: Colour | None = None,
+) -> Image:
+    """Paint a window: a landscape under a sky behind panes and a sill, perhaps with curtains."""
     canvas = flat(width, height, density, (205.0, 225.0, 245.0))
     rows, columns = canvas.shape[:2]
     canvas += np.linspace(-25.0, 10.0, rows, dtype=np.float32)[:, None, None]
@@ -113,7 +121,12 @@ def window(rng: np.random.Generator, width: float, height: float, density: float
             noise(rng, (1, columns), (1.0, 0.3 * columns), 2)
         ).reshape(-1)
         below = np.arange(rows)[:, None] > line
-        canvas[below] = shade
+        canvas[below] = np.array(shade) * rng.uniform(0.75, 1.2, size=3)
+        for _ in range(3):
+            column = int(rng.integers(columns))
+            spot = (column, int(line[column] - 0.02 * rows))
+            tree = scaled((60, 105, 55), float(rng.uniform(0.6, 1.4)))
+            cv2.circle(canvas, spot, int(rng.uniform(0.04, 0.1) * rows), tree, -1, cv2.LINE_AA)
     frame: Colour = (242.0, 240.0, 236.0)
     bar = max(2, round(0.045 * density))
     for column in np.linspace(0, columns - bar, 3 if width > 1.0 else 2).astype(int):
@@ -121,6 +134,12 @@ def window(rng: np.random.Generator, width: float, height: float, density: float
     for row in (0, round(0.3 * rows), rows - bar):
         canvas[row : row + bar] = frame
     canvas[-round(0.02 * density) :] = (190.0, 186.0, 180.0)
+    if curtain is not None:
+        wide = round(0.16 * columns)
+        folds = 1.0 + 0.16 * np.sin(np.arange(wide) * 2.0 * np.pi / (0.07 * density))
+        cloth = (np.asarray(curtain) * folds[:, None])[None]
+        canvas[:, :wide] = cloth
+        canvas[:, -wide:] = cloth
     return finish(canvas)
 
 
@@ -130,8 +149,7 @@ def door(
     """Paint a door with its frame, panels and handle."""
     canvas = wood(rng, width, height, density, colour, upright=True)
     rows, columns = canvas.shape[:2]
-    light = tuple(min(255.0, c * 1.2) for c in colour)
-    dark = tuple(c * 0.6 for c in colour)
+    light, dark = scaled(colour, 1.2), scaled(colour, 0.6)
     for top, bottom in ((0.1, 0.42), (0.5, 0.92)):
         for left, right in ((0.16, 0.46), (0.54, 0.84)):
             a = (round(left * columns), round(top * rows))
@@ -191,7 +209,7 @@ def drawers(
         for column in range(columns):
             a = (round(column * wide) + 2, round(row * high) + 2)
             b = (round((column + 1) * wide) - 2, round((row + 1) * high) - 2)
-            cv2.rectangle(canvas, a, b, tuple(0.6 * c for c in colour), 2)
+            cv2.rectangle(canvas, a, b, scaled(colour, 0.6), 2)
             centre = ((a[0] + b[0]) // 2, a[1] + max(6, round(0.14 * high)))
             half = round(0.12 * wide)
             cv2.line(

@@ -23,7 +23,7 @@ NS_PER_S = 1_000_000_000
 
 
 def base_from_camera() -> Array:
-    """Give T_base_cam, how the camera's optical frame is mounted on the robot (x forward, z up)."""
+    """Give T_base_cam, how the camera's optical frame sits on the robot (x forward, z up)."""
     pitch = np.deg2rad(CAMERA_PITCH_DEG)
     forward = np.array([np.cos(pitch), 0.0, -np.sin(pitch)])
     right = np.array([0.0, -1.0, 0.0])
@@ -120,7 +120,8 @@ class Drive:
         track = planner(self.world, scene).track(duration, rng)
         sway = _Sway(duration, rng) if self.handheld else None
         for second in np.arange(number) / self.rate_hz:
-            T_map_base = _planar(*track.position(second), float(track.heading(second)))
+            x, y = track.position(second)
+            T_map_base = _planar(float(x), float(y), float(track.heading(second)))
             T_map_cam = T_map_base @ self.T_base_cam
             if sway is not None:
                 T_map_cam = sway.apply(T_map_cam, float(second))

@@ -1,6 +1,7 @@
 """Furniture made of boxes and prisms, each with its own pictures.
 
-The local frame of every item: its back edge is y = 0, its front looks along y, x = 0 is its middle.
+The local frame of every item: its back edge is y = 0, its front looks along y, and x = 0 is its
+middle.
 """
 
 from __future__ import annotations
@@ -246,6 +247,9 @@ def kitchen_row(shapes: Shapes, place: Place, rng: np.random.Generator) -> None:
     shapes.add_box(place, (-1.2, 1.2), (0.0, 0.63), (0.86, 0.9), top)
     high = painter(decor.drawers, rng, DENSITY, colour, 1, 4)
     shapes.add_box(place, (-1.2, 1.2), (0.0, 0.35), (1.45, 2.1), side, front=high)
+    pair = (pick(rng, CLOTHS), (240.0, 238.0, 230.0))
+    splash = painter(materials.tiles, rng, DENSITY, pair, 0.11)
+    shapes.add_box(place, (-1.2, 1.2), (0.0, 0.012), (0.9, 1.45), side, front=splash)
     shapes.add_box(place, (0.2, 0.75), (0.08, 0.55), (0.9, 0.915), _metal(rng, (28, 28, 30)))
     pot = _metal(rng, pick(rng, CLOTHS))
     shapes.add_prism(place.then(0.35, 0.3), ngon(0.11), 0.915, 1.08, pot)

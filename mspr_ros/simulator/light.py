@@ -78,4 +78,4 @@ def _planckian_rgb(temperature_k: float) -> Array:
         red = 329.6987 * (t - 60.0) ** -0.1332048
         green = 288.1222 * (t - 60.0) ** -0.0755148
         blue = 255.0
-    return np.clip(np.array([red, green, blue]), 1.0, 255.0) / 255.0
+    return np.asarray(np.clip([red, green, blue], 1.0, 255.0) / 255.0)

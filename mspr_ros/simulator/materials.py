@@ -7,6 +7,7 @@ size on every surface.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
@@ -45,9 +46,16 @@ def flat(width: float, height: float, density: float, colour: Colour) -> Floats:
     return np.full(shape, colour, dtype=np.float32)
 
 
-def finish(canvas: Floats) -> Image:
+def scaled(colour: Colour, factor: float) -> Colour:
+    """Give a darker or lighter colour."""
+    red, green, blue = (min(255.0, factor * value) for value in colour)
+    return red, green, blue
+
+
+def finish(canvas: npt.ArrayLike) -> Image:
     """Round a float canvas to a picture."""
-    return np.clip(canvas + 0.5, 0.0, 255.0).astype(np.uint8)
+    rounded = np.clip(np.asarray(canvas, dtype=np.float32) + np.float32(0.5), 0.0, 255.0)
+    return np.asarray(rounded, dtype=np.uint8)
 
 
 def noise(
@@ -223,10 +231,8 @@ def ground(
     contrast: float = 1.0,
 ) -> Image:
     """Cover a surface with a photographed material, `metres` wide, tinted to a colour."""
-    source = photograph(name).astype(np.float32).mean(axis=2)
-    source = source / source.mean()
     side = max(8, round(metres * density))
-    tile = np.asarray(cv2.resize(source, (side, side), interpolation=cv2.INTER_AREA))
+    tile = _grey_tile(name, side)
     canvas = flat(width, height, density, colour)
     rows, columns = canvas.shape[:2]
     repeats = (rows // side + 2, columns // side + 2)
@@ -235,6 +241,16 @@ def ground(
     covered = covered[top : top + rows, left : left + columns, None]
     canvas *= 1.0 + contrast * (covered - 1.0)
     return finish(canvas * (1.0 + 0.05 * noise(rng, canvas.shape, (2.0 * density,) * 2, 2)))
+
+
+@functools.lru_cache(maxsize=64)
+def _grey_tile(name: str, side: int) -> Floats:
+    """Give a photograph as a square (side, side) of factors whose mean is one."""
+    source = photograph(name).astype(np.float32).mean(axis=2)
+    if name == "brick":
+        source = source.T  # its rows of bricks stand upright
+    tile = cv2.resize(source / source.mean(), (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(tile, dtype=np.float32)
 
 
 def rug(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from mspr_ros.simulator import decor, materials
 from mspr_ros.simulator.furniture import BROWNS, CLOTHS, ITEMS, pick
 from mspr_ros.simulator.materials import Colour, painter
 from mspr_ros.simulator.scene import DriveStyle, Scene, free_share
-from mspr_ros.simulator.shapes import Image, Painter, Place, Shapes, rectangle
+from mspr_ros.simulator.shapes import Image, Painter, Place, Shapes, Solid, rectangle
 
 WALL_DENSITY = 200.0
 FLOOR_DENSITY = 200.0
@@ -63,6 +63,8 @@ KINDS: dict[str, RoomKind] = {
         "tiles",
     ),
 }
+# From, to along a wall, and from, to in height, metres.
+Blocked = tuple[float, float, float, float]
 WORDS = ("ROOM", "LAB", "EXIT", "HALL", "NORTH", "SOUTH", "EAST", "WEST", "TEA", "OPEN", "ZONE")
 
 
@@ -153,22 +155,40 @@ def _add_walls(shapes: Shapes, kind: RoomKind, outline: Array, rng: np.random.Ge
     for wall in range(4):
         # Seen from inside, a wall runs from the corner further on to the one before.
         right, left = outline[wall], outline[(wall + 1) % 4]
-        paint = _wall_painter(kind, wall, int(order[wall]), rng, names)
+        blocked = _standing_at(shapes.solids, left, right)
+        paint = _wall_painter(kind, wall, int(order[wall]), rng, names, blocked)
         shapes.add_wall(left, right, 0.0, HEIGHT, paint)
 
 
+def _standing_at(solids: list[Solid], left: Array, right: Array) -> list[Blocked]:
+    """List what stands before a wall, along the wall from its left end."""
+    direction = (right - left) / np.linalg.norm(right - left)
+    blocked = []
+    for solid in solids:
+        offset = solid.footprint - left
+        along = offset @ direction
+        away = np.abs(offset[:, 0] * direction[1] - offset[:, 1] * direction[0])
+        if away.min() < 0.15:
+            blocked.append((float(along.min()), float(along.max()), solid.bottom, solid.top))
+    return blocked
+
+
 def _wall_painter(
-    kind: RoomKind, wall: int, role: int, rng: np.random.Generator, names: object
+    kind: RoomKind,
+    wall: int,
+    role: int,
+    rng: np.random.Generator,
+    names: Iterator[int],
+    blocked: list[Blocked],
 ) -> Painter:
-    assert hasattr(names, "__next__")
     colour = kind.colours[wall]
-    tint = tuple(0.82 * c for c in colour)
+    tint = materials.scaled(colour, 0.82)
     covers: tuple[Painter, ...] = (
         painter(materials.plaster, rng, WALL_DENSITY, colour, 4.0),
         painter(materials.stripes, rng, WALL_DENSITY, (colour, tint), 0.24),
         painter(materials.dots, rng, WALL_DENSITY, (colour, pick(rng, CLOTHS)), 0.3),
         painter(
-            materials.ground, rng, WALL_DENSITY, "brick", 1.6, tuple(0.9 * c for c in colour), 0.9
+            materials.ground, rng, WALL_DENSITY, "brick", 1.6, materials.scaled(colour, 0.9), 0.9
         ),
     )
     cover = covers[role]
@@ -179,12 +199,21 @@ def _wall_painter(
 
     def paint(width: float, height: float) -> Image:
         canvas = cover(width, height)
-        _hang(canvas, own, width, hung, photographs)
+        _fade_along(canvas, own)
+        _hang(canvas, own, width, hung, photographs, blocked)
+        _hang(canvas, own, width, ["small"] * 8, photographs[::-1], blocked)
         skirting = canvas[-round(0.09 * WALL_DENSITY) :]
         skirting[:] = pick(own, BROWNS)
         return decor.shade_corners(canvas, WALL_DENSITY)
 
     return paint
+
+
+def _fade_along(canvas: Image, rng: np.random.Generator) -> None:
+    """Shift a wall's colour from one end to the other, so that even bare stretches differ."""
+    ends = rng.uniform(0.82, 1.12, size=(2, 3))
+    weight = np.linspace(0.0, 1.0, canvas.shape[1])[:, None]
+    canvas[:] = materials.finish(canvas * ((1.0 - weight) * ends[0] + weight * ends[1]))
 
 
 def _hang(
@@ -193,16 +222,28 @@ def _hang(
     width: float,
     hung: list[str],
     photographs: list[str],
+    blocked: list[Blocked],
 ) -> None:
-    """Hang things side by side along a wall until it is full."""
+    """Hang things side by side along a wall until it is full, none behind furniture.
+
+    What was hung is added to `blocked`.
+    """
     x = float(rng.uniform(0.1, 0.3))
     for number, name in enumerate(hung):
         patch, top = _decoration(name, canvas, rng, photographs[number % len(photographs)])
         size = patch.shape[1] / WALL_DENSITY
-        if x + size > width - 0.1:
+        low, high = HEIGHT - top - patch.shape[0] / WALL_DENSITY, HEIGHT - top
+        start = x
+        for left, right, bottom, upper in sorted(blocked):
+            overlaps = left < start + size and right > start
+            if overlaps and upper > low + 0.05 and bottom < high:
+                start = right + 0.05
+        if start + size > width - 0.1:
             continue
-        decor.paste(canvas, WALL_DENSITY, x, top, patch)
-        x += size + float(rng.uniform(0.1, 0.35))
+        decor.paste(canvas, WALL_DENSITY, start, top, patch)
+        blocked.append((start, start + size, low, high))
+        gap = rng.uniform(0.5, 1.2) if name == "small" else rng.uniform(0.1, 0.3)
+        x = start + size + float(gap)
 
 
 def _decoration(
@@ -215,7 +256,7 @@ def _decoration(
         return decor.door(rng, 0.9, 2.02, density, colour), HEIGHT - 2.14
     if name == "window":
         width = float(rng.uniform(1.1, 1.6))
-        return decor.window(rng, width, 1.25, density), 0.55
+        return decor.window(rng, width, 1.25, density, pick(rng, CLOTHS)), 0.55
     if name == "whiteboard":
         return decor.whiteboard(rng, 1.6, 1.0, density), 0.75
     if name == "clock":
@@ -229,6 +270,9 @@ def _decoration(
             materials.tiles, rng, density, (colours[1], colours[0], (235, 235, 230)), 0.1
         )
         return decor.framed(days(0.7, 0.5), density, (40, 40, 44)), float(rng.uniform(0.6, 1.1))
+    if name == "small":
+        side = float(rng.uniform(0.24, 0.4))
+        return decor.poster(rng, side, side, density, photograph), float(rng.uniform(1.7, 2.1))
     width = float(rng.uniform(0.5, 0.95))
     height = width * float(rng.uniform(0.75, 1.3))
     shown = "painting" if name == "painting" else photograph
@@ -250,9 +294,12 @@ def _add_floor(shapes: Shapes, kind: RoomKind, outline: Array, rng: np.random.Ge
     }
     cover = covers[kind.floor]()
     rugs = [
-        painter(materials.rug, rng, FLOOR_DENSITY, tuple(pick(rng, CLOTHS) for _ in range(3)))(
-            float(rng.uniform(1.4, 2.2)), float(rng.uniform(1.2, 1.7))
-        )
+        painter(
+            materials.rug,
+            rng,
+            FLOOR_DENSITY,
+            (pick(rng, CLOTHS), pick(rng, CLOTHS), pick(rng, CLOTHS)),
+        )(float(rng.uniform(1.4, 2.2)), float(rng.uniform(1.2, 1.7)))
         for _ in range(2)
     ]
     spots = rng.uniform((0.4, 0.4), high - low - 2.3, size=(2, 2))

@@ -202,7 +202,8 @@ class Shapes:
         Args:
             place: The frame of the footprint.
             footprint: (n, 2) convex, counterclockwise from above.
-            bottom, top: Heights in metres.
+            bottom: Height of the underside in metres.
+            top: Height of the upper side in metres.
             sides: One painter, or one for each edge of the footprint (none: left open, for sides
                 that touch a wall).
             cap: Paints top and underside; none to paint them as the sides.

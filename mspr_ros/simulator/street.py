@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 
@@ -42,11 +44,11 @@ def build_street(name: str, origin: tuple[float, float], rng: np.random.Generato
         row = frame.then(-BEYOND, -edge) if side == 0 else frame.then(LENGTH + BEYOND, edge, np.pi)
         _add_houses(shapes, row, rng, shop_names)
         _add_pavement_things(shapes, row, rng)
-    for end in (
-        frame.then(-BEYOND, edge, -np.pi / 2),
-        frame.then(LENGTH + BEYOND, -edge, np.pi / 2),
-    ):
-        _add_house(shapes, end, 0.0, 2 * edge, 14.0, "CITY HALL" if end.x < 0 else "STATION", rng)
+    # What closes the street off differs at its two ends, so that they cannot be confused.
+    start = frame.then(-BEYOND, edge, -np.pi / 2)
+    _add_house(shapes, start, 0.0, 2 * edge, 15.0, "CITY HALL", rng, (232, 206, 132))
+    end = frame.then(LENGTH + BEYOND, -edge, np.pi / 2)
+    _add_house(shapes, end, 0.0, 2 * edge, 12.0, "STATION", rng, (104, 124, 164))
     _add_cars(shapes, frame, rng)
     _add_sky(shapes, frame, rng)
     outline = frame.to_map(rectangle((0.0, LENGTH), (-ROAD_WIDTH / 2, ROAD_WIDTH / 2)))
@@ -54,8 +56,9 @@ def build_street(name: str, origin: tuple[float, float], rng: np.random.Generato
     return Scene(name, tuple(shapes.faces), tuple(shapes.solids), outline, style)
 
 
-def _add_houses(shapes: Shapes, row: Place, rng: np.random.Generator, shop_names: object) -> None:
-    assert hasattr(shop_names, "__next__")
+def _add_houses(
+    shapes: Shapes, row: Place, rng: np.random.Generator, shop_names: Iterator[str]
+) -> None:
     x, length = 0.0, LENGTH + 2 * BEYOND
     while x < length - 1.0:
         width = float(rng.uniform(9.0, 14.0))
@@ -74,10 +77,11 @@ def _add_house(
     height: float,
     shop: str,
     rng: np.random.Generator,
+    colour: Colour | None = None,
 ) -> None:
     """Build a house between two points of its row; its front is y = 0, towards the road."""
-    colour = pick(rng, PAINTS)
-    tint = tuple(min(255.0, 1.15 * c) for c in colour)
+    colour = colour or pick(rng, PAINTS)
+    tint = materials.scaled(colour, 1.15)
     covers = (
         painter(materials.ground, rng, HOUSE_DENSITY, "brick", 2.0, colour, 0.9),
         painter(materials.plaster, rng, HOUSE_DENSITY, colour, 5.0),
@@ -86,7 +90,7 @@ def _add_house(
     )
     cover = covers[int(rng.integers(len(covers)))]
     front = _front_painter(cover, shop, rng)
-    side = painter(materials.plaster, rng, 30.0, tuple(0.85 * c for c in colour), 5.0)
+    side = painter(materials.plaster, rng, 30.0, materials.scaled(colour, 0.85), 5.0)
     shapes.add_box(row, (start, end), (-9.0, 0.0), (0.0, height), side, front=front)
     roof = painter(materials.ground, rng, 40.0, "brick", 1.0, (120, 70, 60), 0.6)
     shapes.add_box(row, (start - 0.1, end + 0.1), (-9.0, 0.35), (height, height + 0.3), roof)
@@ -150,9 +154,9 @@ def _add_pavement_things(shapes: Shapes, row: Place, rng: np.random.Generator) -
     """Line the pavement with trees, lamps, benches and pillars, 1.4 m to 2 m from the houses."""
     x = BEYOND + float(rng.uniform(1.0, 6.0))
     while x < LENGTH + BEYOND - 1.0:
-        kind = int(rng.choice(4, p=[0.4, 0.25, 0.2, 0.15]))
+        kind = int(rng.choice(4, p=[0.35, 0.25, 0.2, 0.2]))
         (_add_tree, _add_lamp, _add_bench, _add_pillar)[kind](shapes, row.then(x, 1.9), rng)
-        x += float(rng.uniform(5.0, 10.0))
+        x += float(rng.uniform(6.0, 11.0))
 
 
 def _add_tree(shapes: Shapes, place: Place, rng: np.random.Generator) -> None:
@@ -160,17 +164,17 @@ def _add_tree(shapes: Shapes, place: Place, rng: np.random.Generator) -> None:
     green = (float(rng.uniform(70, 150)), float(rng.uniform(105, 150)), float(rng.uniform(40, 70)))
     leaf = painter(materials.ground, rng, 60.0, "grass", 1.5, green, 1.5)
     low = float(rng.uniform(2.3, 2.8))
-    shapes.add_prism(place, ngon(0.16, 6), 0.0, low, bark)
+    shapes.add_prism(place, ngon(0.16, 5), 0.0, low, bark)
     for level, radius in enumerate((0.95, 1.3, 0.8)):
         turned = place.then(0.0, 0.0, 0.4 * level)
-        shapes.add_prism(turned, ngon(radius, 7), low + level * 0.8, low + 0.8 + level * 0.8, leaf)
+        shapes.add_prism(turned, ngon(radius, 6), low + level * 0.8, low + 0.8 + level * 0.8, leaf)
 
 
 def _add_lamp(shapes: Shapes, place: Place, rng: np.random.Generator) -> None:
     dark = painter(materials.metal, rng, 80.0, (52, 60, 58))
-    shapes.add_prism(place, ngon(0.07, 6), 0.0, 4.2, dark)
+    shapes.add_prism(place, ngon(0.07, 4), 0.0, 4.2, dark)
     white = painter(materials.plaster, rng, 80.0, (250, 246, 226))
-    shapes.add_prism(place, ngon(0.22, 8), 4.2, 4.6, white, glows=True)
+    shapes.add_prism(place, ngon(0.22, 4), 4.2, 4.6, white, glows=True)
 
 
 def _add_bench(shapes: Shapes, place: Place, rng: np.random.Generator) -> None:
