@@ -151,14 +151,18 @@ def _latency(record: LiveRecord) -> dict[str, Any]:
 
 def _tf(record: LiveRecord) -> dict[str, Any]:
     """Count the transforms that came with a pose, and how far they are from it."""
-    pose_frame = record.diagnostics.get("pose_frame", "")
     pairs = [
-        (T, record.poses[stamp])
+        (child, T, record.poses[stamp])
         for stamp, (_, child, T) in record.transforms.items()
-        if child == pose_frame and stamp in record.poses
+        if stamp in record.poses
     ]
-    worst = max((float(np.abs(T - pose).max()) for T, pose in pairs), default=None)
-    return {"child": pose_frame, "transforms": len(pairs), "largest_difference_to_pose": worst}
+    worst = max((float(np.abs(T - pose).max()) for _, T, pose in pairs), default=None)
+    children = sorted({child for child, _, _ in pairs})
+    return {
+        "children": children,
+        "transforms": len(pairs),
+        "largest_difference_to_pose": worst,
+    }
 
 
 def format_report(metrics: Mapping[str, Any]) -> str:
@@ -173,7 +177,9 @@ def format_report(metrics: Mapping[str, Any]) -> str:
             f"(image {latency['from']} to pose)"
         )
     tf = metrics["tf"]
-    tf_text = f"{tf['transforms']} to {tf['child']}" if tf["transforms"] else "none"
+    tf_text = f"{tf['transforms']} transforms, map to {' and '.join(tf['children'])}"
+    if not tf["transforms"]:
+        tf_text = "nothing published"
     lines.append(f"TF        {tf_text}; ~/pose is of {metrics['pose_frame']}")
     lines.append("")
     if not metrics["scenes"]:

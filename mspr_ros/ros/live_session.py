@@ -54,7 +54,8 @@ def run_session(
     with tqdm(total=total, desc="poses", unit="pose") as bar:
 
         def progress(collector: Collector) -> None:
-            bar.update(len(collector.record.poses) - bar.n)
+            if len(collector.record.poses) > bar.n:
+                bar.update(len(collector.record.poses) - bar.n)
 
         collector = run_live(localizer, source, progress)
     matched = match(collector)
