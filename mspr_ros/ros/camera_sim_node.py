@@ -67,7 +67,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec("width", 640, "Pixels.", True, (), 16, 4096),
     ParameterSpec("height", 480, "Pixels.", True, (), 16, 4096),
-    ParameterSpec("fov_deg", 75.0, "Horizontal field of view.", True, (), 10.0, 160.0),
+    ParameterSpec("fov_deg", 70.0, "Horizontal field of view.", True, (), 10.0, 160.0),
     ParameterSpec("handheld", False, "Carry the camera instead of driving it.", True),
     ParameterSpec(
         "light",

@@ -1,0 +1,235 @@
+"""The nodes that stand in for a camera: bag player and simulator, over real DDS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from ros_support import Harness, harness, wait_until
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference
+from std_msgs.msg import String
+from test_bags import CAMERAS, make_dataset
+from tf2_msgs.msg import TFMessage
+
+from mspr_ros.bags import IMAGE, BagTopic, increasing_stamps, write_dataset_bag
+from mspr_ros.errors import DatasetError, MsprError
+from mspr_ros.ros.bag_player_node import BagPlayer, published_names
+from mspr_ros.ros.camera_sim_node import CameraSim
+from mspr_ros.ros.conversions import (
+    camera_from_info,
+    image_from_compressed,
+    image_from_message,
+    ns_from_stamp,
+    transform_from_message,
+    transform_from_pose_message,
+)
+from mspr_ros.simulator.drive import Drive
+from mspr_ros.simulator.recording import pinhole
+from mspr_ros.simulator.renderer import Renderer
+from mspr_ros.simulator.world import World
+
+
+@pytest.fixture
+def ros() -> Iterator[Harness]:
+    with harness() as started:
+        yield started
+
+
+def stamps_of(messages: list[Any]) -> list[int]:
+    return [ns_from_stamp(message.header.stamp) for message in messages]
+
+
+def play(ros: Harness, bag: Path, **parameters: Any) -> BagPlayer:
+    wait_for = parameters.pop("wait_for", "image,ground_truth/pose,ground_truth/scene,camera_info")
+    values = {"bag": str(bag), "wait_for": wait_for, "start_delay_s": 0.0, **parameters}
+    player = BagPlayer(**ros.parameters(values))
+    ros.add(player)
+    return player
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_is_played_with_its_own_stamps_and_names(
+    ros: Harness, tmp_path: Path, storage: str
+) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    write_dataset_bag(dataset, tmp_path / "bag", storage)
+    poses = ros.collect(PoseStamped, "ground_truth/pose")
+    scenes = ros.collect(String, "ground_truth/scene")
+    infos = ros.collect(CameraInfo, "camera_info")
+    player = play(ros, tmp_path / "bag", rate=50.0)
+    assert not player.thread.is_done and poses == []  # nobody takes the images yet
+    images = ros.collect(Image, "image")
+    wait_until(lambda: player.thread.is_done and len(images) == 6)
+    stamps, _ = increasing_stamps(dataset.frames)
+    assert stamps_of(images) == stamps_of(infos) == stamps_of(poses) == stamps
+    assert [scene.data for scene in scenes] == [frame.scene for frame in dataset.frames]
+    for frame, info in zip(dataset.frames, infos, strict=True):
+        assert camera_from_info(info, rectified=False) == CAMERAS[frame.camera]
+        assert info.header.frame_id == f"{frame.camera}_optical"
+    np.testing.assert_allclose(
+        [transform_from_pose_message(pose.pose) for pose in poses], dataset.T_map_cam, atol=1e-12
+    )
+
+
+def test_answered_pace_sends_the_next_image_after_the_answer(ros: Harness, tmp_path: Path) -> None:
+    write_dataset_bag(make_dataset(tmp_path / "data"), tmp_path / "bag", image_format="compressed")
+    images = ros.collect(CompressedImage, "image/compressed")
+    sent = ros.collect(TimeReference, "replay/sent")
+    answers = ros.tester.create_publisher(String, "localizer/scene", 10)
+    player = play(ros, tmp_path / "bag", pace="answered", wait_for="image/compressed,replay/sent")
+    wait_until(lambda: answers.get_subscription_count() > 0)
+    for count in range(1, 7):
+        wait_until(lambda n=count: len(images) == n)
+        assert not player.thread.is_done
+        answers.publish(String(data="kitchen"))
+    wait_until(lambda: player.thread.is_done and len(sent) == 6)
+    assert stamps_of(sent) == stamps_of(images)
+    assert abs(ns_from_stamp(sent[0].time_ref) / 1e9 - time.time()) < 60
+
+
+def test_restamped_play_happens_now_and_keeps_its_intervals(ros: Harness, tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    write_dataset_bag(dataset, tmp_path / "bag")
+    images = ros.collect(Image, "image")
+    clocks = ros.collect(Clock, "/clock")
+    player = play(
+        ros,
+        tmp_path / "bag",
+        rate=50.0,
+        restamp=True,
+        publish_clock=True,
+        start_offset_s=0.03,
+        wait_for="image",
+    )
+    wait_until(lambda: player.thread.is_done and len(images) == 5 and clocks)
+    original, _ = increasing_stamps(dataset.frames)
+    shifted = stamps_of(images)
+    assert np.diff(shifted).tolist() == np.diff(original[1:]).tolist()
+    assert abs(shifted[0] / 1e9 - time.time()) < 60
+
+
+def test_max_rate_holds_images_back(ros: Harness, tmp_path: Path) -> None:
+    write_dataset_bag(make_dataset(tmp_path / "data"), tmp_path / "bag")
+    images = ros.collect(Image, "image")
+    start_s = time.monotonic()
+    player = play(ros, tmp_path / "bag", rate=100.0, max_rate_hz=10.0, wait_for="image")
+    wait_until(lambda: player.thread.is_done and len(images) == 6)
+    assert time.monotonic() - start_s >= 0.5
+
+
+def test_a_bag_that_is_none_or_not_clear_is_refused(ros: Harness, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere"):
+        BagPlayer(**ros.parameters({"bag": str(tmp_path / "nowhere")}))
+    topics = [BagTopic("/a/image", IMAGE, 1), BagTopic("/b/image", IMAGE, 1)]
+    with pytest.raises(DatasetError, match="choose one"):
+        published_names(topics)
+
+
+def test_names_follow_the_image_topic() -> None:
+    info = "sensor_msgs/msg/CameraInfo"
+    topics = [
+        BagTopic("/left/camera_info", info, 1),
+        BagTopic("/left/image_raw", IMAGE, 1),
+        BagTopic("/right/camera_info", info, 1),
+        BagTopic("/right/image_raw", IMAGE, 1),
+        BagTopic("/sim/ground_truth/pose", "geometry_msgs/msg/PoseStamped", 1),
+        BagTopic("/tf", "tf2_msgs/msg/TFMessage", 1),
+        BagTopic("/rosout", "rcl_interfaces/msg/Log", 1),
+    ]
+    assert published_names(topics, "/right/image_raw") == {
+        "/right/image_raw": "image",
+        "/right/camera_info": "camera_info",
+        "/sim/ground_truth/pose": "ground_truth/pose",
+        "/tf": "/tf",
+    }
+
+
+# The simulator -----------------------------------------------------------------------------------
+
+SMALL = {"width": 64, "height": 48, "rate_hz": 50.0, "start_delay_s": 0.0, "scenes": "office"}
+
+
+def test_the_simulator_publishes_what_it_sees_and_the_truth(ros: Harness) -> None:
+    images = ros.collect(Image, "image")
+    infos = ros.collect(CameraInfo, "camera_info")
+    poses = ros.collect(PoseStamped, "ground_truth/pose")
+    scenes = ros.collect(String, "ground_truth/scene")
+    sim = CameraSim(
+        **ros.parameters(
+            {
+                **SMALL,
+                "frames": 4,
+                "light": "even",
+                "wait_for": "image,camera_info,ground_truth/pose,ground_truth/scene",
+            }
+        )
+    )
+    ros.add(sim)
+    wait_until(lambda: sim.thread.is_done and len(images) == 4, timeout_s=60)
+    assert sim.thread.failure == ""
+    assert stamps_of(images) == stamps_of(infos) == stamps_of(poses)
+    assert np.all(np.diff(stamps_of(images)) > 0)
+    assert [scene.data for scene in scenes] == ["office"] * 4
+    camera = camera_from_info(infos[0], rectified=False)
+    assert camera == pinhole(64, 48, 70.0)
+    world = World.build("demo")
+    renderer = Renderer(world, camera)
+    for image, pose in zip(images, poses, strict=True):
+        assert image.header.frame_id == "camera_optical"
+        T_map_cam = transform_from_pose_message(pose.pose)
+        expected = renderer.render("office", T_map_cam)
+        assert np.abs(image_from_message(image).astype(int) - expected).mean() < 1.0
+
+
+def test_the_simulator_publishes_tf_and_odometry_that_drifts(ros: Harness) -> None:
+    images = ros.collect(CompressedImage, "image/compressed")
+    odometry = ros.collect(Odometry, "odom")
+    transforms = ros.collect(TFMessage, "/tf")
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    static: list[Any] = []
+    latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    ros.tester.create_subscription(TFMessage, "/tf_static", static.append, latched)
+    sim = CameraSim(
+        **ros.parameters(
+            {
+                **SMALL,
+                "frames": 4,
+                "image_transport": "compressed",
+                "publish_odometry": True,
+                "wait_for": "image/compressed",
+                "start_delay_s": 0.3,
+            }
+        )
+    )
+    ros.add(sim)
+    wait_until(lambda: sim.thread.is_done and len(images) == 4 and static, timeout_s=60)
+    assert image_from_compressed(images[0]).shape == (48, 64, 3)
+    wait_until(lambda: len(odometry) == 4 and len(transforms) == 4)
+    (mount,) = static[0].transforms
+    assert (mount.header.frame_id, mount.child_frame_id) == ("base_link", "camera_optical")
+    np.testing.assert_allclose(
+        transform_from_message(mount.transform), Drive.T_base_cam, atol=1e-9
+    )
+    assert stamps_of(odometry) == stamps_of(images)
+    (moved,) = transforms[-1].transforms
+    assert (moved.header.frame_id, moved.child_frame_id) == ("odom", "base_link")
+    np.testing.assert_allclose(
+        transform_from_message(moved.transform),
+        transform_from_pose_message(odometry[-1].pose.pose),
+        atol=1e-12,
+    )
+
+
+def test_an_unknown_scene_or_parameter_is_refused(ros: Harness) -> None:
+    with pytest.raises(MsprError, match="foo"):
+        CameraSim(**ros.parameters({"scenes": "foo"}))
+    with pytest.raises(MsprError, match="did you mean 'frames'"):
+        CameraSim(**ros.parameters({"frmes": 3}))
