@@ -49,8 +49,10 @@ def localizer_process(ros: Harness, log: Path, **parameters: Any) -> Iterator[An
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("has_bundle", [True, False])
+@pytest.mark.parametrize(
+    ("number", "has_bundle"),
+    [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGINT, False)],
+)
 def test_a_signal_ends_the_process_in_order(
     ros: Harness, tmp_path: Path, number: int, has_bundle: bool
 ) -> None:

@@ -7,10 +7,9 @@ can wait for each answer, and it tells when each image was sent.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
@@ -35,7 +34,7 @@ from mspr_ros.bags import (
 )
 from mspr_ros.ros.conversions import ns_from_stamp, stamp_from_ns
 from mspr_ros.ros.parameters import NodeParameters, ParameterSpec
-from mspr_ros.ros.running import run_node
+from mspr_ros.ros.running import end_process, run_node
 from mspr_ros.ros.source import (
     SOURCE_PARAMETERS,
     Pace,
@@ -251,7 +250,7 @@ def _shift_stamps(message: Any, shift_ns: int) -> None:
             header.stamp = stamp_from_ns(ns_from_stamp(header.stamp) + shift_ns)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the node until the bag is at its end."""
     failed = False
 
@@ -261,8 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return node.thread.is_done
 
     status = run_node(BagPlayer, arguments, leave=BagPlayer.leave, is_done=is_done)
-    return status or int(failed)
+    end_process(status or int(failed))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

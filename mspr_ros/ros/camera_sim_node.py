@@ -7,10 +7,9 @@ from base to camera, odometry that drifts if asked for, and ground_truth/pose an
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import tf2_ros
@@ -30,7 +29,7 @@ from mspr_ros.ros.conversions import (
     pose_from_transform,
 )
 from mspr_ros.ros.parameters import NodeParameters, ParameterSpec
-from mspr_ros.ros.running import run_node
+from mspr_ros.ros.running import end_process, run_node
 from mspr_ros.ros.source import (
     SOURCE_PARAMETERS,
     Pace,
@@ -246,7 +245,7 @@ class CameraSim(Node):
         self._renderer.stop()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the node until a signal comes or all frames are sent."""
     failed = False
 
@@ -256,8 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return node.thread.is_done
 
     status = run_node(CameraSim, arguments, leave=CameraSim.leave, is_done=is_done)
-    return status or int(failed)
+    end_process(status or int(failed))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,13 +6,12 @@ A managed lifecycle node. Run it with `ros2 run mspr_ros localizer`, or
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 import tf2_ros
 from diagnostic_msgs.msg import DiagnosticArray
@@ -32,7 +31,7 @@ from mspr_ros.ros.outputs import PoseOutputs
 from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS, NodeParameters
 from mspr_ros.ros.pipeline import Frame, LocalizerLike, Pipeline, PipelineSettings
 from mspr_ros.ros.report import node_report
-from mspr_ros.ros.running import run_node
+from mspr_ros.ros.running import end_process, run_node
 from mspr_ros.ros.tf_policy import ParentWatch, TfPolicy, WatchedBuffer
 from mspr_ros.ros.worker import NewestFrameWorker
 
@@ -332,10 +331,10 @@ class LocalizerNode(LifecycleNode):
             self.trigger_shutdown()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the node as a process."""
-    return run_node(LocalizerNode, arguments, leave=LocalizerNode.leave)
+    end_process(run_node(LocalizerNode, arguments, leave=LocalizerNode.leave))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
