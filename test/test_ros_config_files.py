@@ -5,12 +5,15 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pytest
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from ros_support import FakeLocalizer, harness, wait_until
 
+from mspr_ros.errors import MsprError
 from mspr_ros.ros.localizer_node import LocalizerNode
 from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS
+from mspr_ros.ros.resources import shared_path
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 # What each RViz display subscribes to.
@@ -79,3 +82,9 @@ def test_the_dds_profile_has_room_for_images() -> None:
     raw_image = 640 * 480 * 3
     assert sizes["maxMessageSize"] > 4 * raw_image
     assert sizes["segment_size"] >= 8 * sizes["maxMessageSize"]
+
+
+def test_what_is_not_installed_is_told_with_the_places_looked_at() -> None:
+    assert shared_path("config/localizer.yaml") == CONFIG / "localizer.yaml"
+    with pytest.raises(MsprError, match="config/nothing is not installed"):
+        shared_path("config/nothing")

@@ -35,6 +35,8 @@ class MatchedPoses:
         pred_T_map_cam: (N, 4, 4).
         gt_scenes: N names; empty names where no scene was told.
         pred_scenes: N names, or None where poses and scenes could not be matched.
+        paths: By true scene, all true positions and the answers, each (M, 3); NaN where a frame
+            was not answered.
     """
 
     stamps_ns: list[int]
@@ -42,6 +44,7 @@ class MatchedPoses:
     pred_T_map_cam: Array
     gt_scenes: list[str]
     pred_scenes: list[str] | None
+    paths: dict[str, tuple[Array, Array]]
 
 
 def match(collector: Collector) -> MatchedPoses:
@@ -53,14 +56,24 @@ def match(collector: Collector) -> MatchedPoses:
     pred_scene_of = _by_order(record.poses, accepted)
     stamps = sorted(record.poses.keys() & record.gt_poses.keys())
     pred = [record.poses[stamp] for stamp in stamps]
+    pred_T_map_cam = np.array(
+        [T if T_frame_cam is None else T @ T_frame_cam for T in pred]
+    ).reshape(-1, 4, 4)
+    answers = dict(zip(stamps, pred_T_map_cam[:, :3, 3], strict=True))
+    rows: dict[str, list[tuple[Array, Array]]] = {}
+    for stamp, T in sorted(record.gt_poses.items()):
+        row = (T[:3, 3], answers.get(stamp, np.full(3, np.nan)))
+        rows.setdefault(gt_scene_of.get(stamp) or ALL, []).append(row)
     return MatchedPoses(
         stamps_ns=stamps,
         gt_T_map_cam=np.array([record.gt_poses[stamp] for stamp in stamps]).reshape(-1, 4, 4),
-        pred_T_map_cam=np.array(
-            [T if T_frame_cam is None else T @ T_frame_cam for T in pred]
-        ).reshape(-1, 4, 4),
+        pred_T_map_cam=pred_T_map_cam,
         gt_scenes=[gt_scene_of.get(stamp, "") for stamp in stamps],
         pred_scenes=[pred_scene_of[stamp] for stamp in stamps] if pred_scene_of else None,
+        paths={
+            name: (np.array([gt for gt, _ in pairs]), np.array([pred for _, pred in pairs]))
+            for name, pairs in rows.items()
+        },
     )
 
 
@@ -218,12 +231,7 @@ def write_live_report(
         return [path]
     from mspr_ros.evaluation.plots import TrajectoryPanel, save_figure, trajectory_figure
 
-    names = [name for name in metrics["scenes"] if name != ALL] or [ALL]
-    panels = []
-    for name in names:
-        rows = np.array([name in (ALL, scene) for scene in matched.gt_scenes])
-        gt, pred = matched.gt_T_map_cam[rows], matched.pred_T_map_cam[rows]
-        panels.append(TrajectoryPanel(name, gt[:, :3, 3], pred[:, :3, 3]))
+    panels = [TrajectoryPanel(name, gt, pred) for name, (gt, pred) in matched.paths.items()]
     picture = folder / TRAJECTORY_FILE
     save_figure(trajectory_figure(panels, title), picture)
     return [path, picture]

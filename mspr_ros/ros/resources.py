@@ -21,8 +21,8 @@ def shared_path(relative: str) -> Path:
         from ament_index_python.packages import get_package_share_directory
 
         candidates.append(Path(get_package_share_directory("mspr_ros")) / relative)
-    except (ImportError, LookupError):
-        pass  # no ament, or the package is not installed there: the source tree remains
+    except (ImportError, LookupError, OSError):
+        pass  # no ament, no ROS sourced, or not installed there: the source tree remains
     for candidate in candidates:
         if candidate.exists():
             return candidate
