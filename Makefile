@@ -18,7 +18,7 @@ setup:  ## create .venv with the package, ROS 2 and all tools
 	@$(PYTHON) bare/install.py
 
 demo: setup  ## run simulator camera and localizer, compare, write demo_output/
-	@$(RUN) -m mspr_ros demo -o demo_output
+	@$(RUN) -m mspr_ros demo -o demo_output --force
 
 test: setup  ## run all tests
 	@$(RUN) -m pytest $(PYTEST_ARGS)
