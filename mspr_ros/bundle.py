@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass, field
 from importlib import metadata as importlib_metadata
 from pathlib import Path
@@ -127,24 +128,33 @@ def save_bundle(
         metadata: Library versions are filled in.
         half_precision: Store floating-point parameters as fp16 (they are read back as fp32);
             the centroids stay fp32.
+
+    Raises:
+        BundleError: If the folder holds other files, or a number is not finite.
     """
+    if folder.exists() and any(
+        file.name not in (WEIGHTS_FILE, METADATA_FILE) for file in folder.iterdir()
+    ):
+        raise BundleError(f"{folder} holds other files than a bundle; it is not replaced")
     tensors = {}
     for name, tensor in network.state_dict().items():
         halve = half_precision and tensor.is_floating_point() and "centroids" not in name
-        tensors[name] = tensor.detach().cpu().to(torch.float16 if halve else tensor.dtype)
-        tensors[name] = tensors[name].contiguous()
+        stored = tensor.detach().cpu().to(torch.float16 if halve else tensor.dtype)
+        if not bool(torch.isfinite(stored).all()):
+            raise BundleError(f"{name} holds numbers that are not finite when stored")
+        tensors[name] = stored.contiguous()
     values = to_mapping(metadata)
     values["libraries"] = {name: _version(name) for name in _LIBRARIES}
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    safetensors.torch.save_file(tensors, partial / WEIGHTS_FILE)
-    (partial / METADATA_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    if folder.exists():
-        if any(file.name not in (WEIGHTS_FILE, METADATA_FILE) for file in folder.iterdir()):
-            raise BundleError(f"{folder} holds other files than a bundle; it is not replaced")
-        shutil.rmtree(folder)
-    partial.rename(folder)
+    # Written beside, then moved: a bundle is never seen half-written.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
+        partial = Path(temporary) / folder.name
+        partial.mkdir()
+        safetensors.torch.save_file(tensors, partial / WEIGHTS_FILE)
+        text = json.dumps(values, indent=2) + "\n"
+        (partial / METADATA_FILE).write_text(text, encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -110,8 +110,11 @@ class VirtualCamera:
     height: int
 
     def __post_init__(self) -> None:
-        if min(self.fx, self.fy, self.width, self.height) <= 0:
-            raise ValueError(f"sizes and focal lengths must be positive, got {self}")
+        numbers = (self.fx, self.fy, self.cx, self.cy)
+        if not np.all(np.isfinite(numbers)) or min(numbers[:2]) <= 0:
+            raise ValueError(f"focal lengths must be positive, all numbers finite, got {self}")
+        if min(self.width, self.height) <= 0:
+            raise ValueError(f"the size must be positive, got {self}")
 
     @property
     def K(self) -> Array:
@@ -142,7 +145,8 @@ def warp_to_virtual(
         (virtual.height, virtual.width, 3) uint8.
 
     Raises:
-        ImageError: If the image is not of the camera's size.
+        ImageError: If the image is not of the camera's size, or the virtual camera is turned so
+            far that it looks behind the real one.
     """
     if image.shape[:2] != (camera.height, camera.width):
         raise ImageError(
@@ -161,7 +165,9 @@ def warp_to_virtual(
     if R_cam_virtual is None:
         columns, rows = _cached_maps(camera, virtual)
     else:
-        columns, rows = _undistort_maps(camera, virtual, np.asarray(R_cam_virtual))
+        if _looks_behind(virtual, R_cam_virtual):  # OpenCV would mirror what lies there
+            raise ImageError("the virtual camera is turned to look behind the real one")
+        columns, rows = _undistort_maps(camera, virtual, R_cam_virtual)
     warped = cv2.remap(
         image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
     )
@@ -175,6 +181,17 @@ _Maps = tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]
 @functools.lru_cache(maxsize=16)
 def _cached_maps(camera: CameraModel, virtual: VirtualCamera) -> _Maps:
     return _undistort_maps(camera, virtual, np.eye(3))
+
+
+def _looks_behind(virtual: VirtualCamera, R_cam_virtual: Array) -> bool:
+    """Tell whether a ray of the virtual camera points away from the real one's front.
+
+    Depth is linear over the virtual image, so that its corners tell.
+    """
+    right, bottom = virtual.width - 1, virtual.height - 1
+    corners = np.array([[0, 0, 1], [right, 0, 1], [0, bottom, 1], [right, bottom, 1]])
+    rays_cam = corners @ np.linalg.inv(virtual.K).T @ np.asarray(R_cam_virtual).T
+    return bool(np.min(rays_cam[:, 2]) <= 0.0)
 
 
 def _undistort_maps(camera: CameraModel, virtual: VirtualCamera, R_cam_virtual: Array) -> _Maps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,10 +25,13 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], source: str) -> T:
         source: Where the values came from, for the message.
 
     Raises:
-        ConfigError: With every unknown key, wrong type and refused value.
+        ConfigError: With every unknown key and wrong type, and the refused values of all parts
+            that have neither.
     """
     try:
-        return pydantic.TypeAdapter(cls).validate_python(dict(values))
+        # As JSON, where a list may become a tuple but "3" or true no number.
+        text = json.dumps(dict(values), default=str)
+        return pydantic.TypeAdapter(cls).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
         problems = [_describe(detail) for detail in error.errors()]
         raise ConfigError(f"{source}: " + "; ".join(problems)) from None

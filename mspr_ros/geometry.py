@@ -47,6 +47,8 @@ def quat_wxyz_from_xyzw(quat_xyzw: ArrayLike) -> Array:
 def rotation_from_quat_xyzw(quat_xyzw: ArrayLike) -> Array:
     """Give the (..., 3, 3) rotation matrices of (..., 4) quaternions of any norm but zero."""
     quat = normalize_quat_xyzw(quat_xyzw)
+    if quat.size == 0:  # older SciPy refuses none
+        return np.zeros((*quat.shape[:-1], 3, 3))
     matrices = Rotation.from_quat(quat.reshape(-1, 4)).as_matrix()
     return np.asarray(matrices, dtype=np.float64).reshape(*quat.shape[:-1], 3, 3)
 
@@ -54,6 +56,8 @@ def rotation_from_quat_xyzw(quat_xyzw: ArrayLike) -> Array:
 def quat_xyzw_from_rotation(rotation: ArrayLike) -> Array:
     """Give the (..., 4) unit quaternions, w >= 0, of (..., 3, 3) rotation matrices."""
     matrix = np.asarray(rotation, dtype=np.float64)
+    if matrix.size == 0:  # older SciPy refuses none
+        return np.zeros((*matrix.shape[:-2], 4))
     quat = Rotation.from_matrix(matrix.reshape(-1, 3, 3)).as_quat()
     return normalize_quat_xyzw(np.asarray(quat).reshape(*matrix.shape[:-2], 4))
 

@@ -46,7 +46,7 @@ class PoseEstimate:
     Args:
         T_map_cam: (4, 4) float64, camera optical frame to the recognised scene's map.
         scene: The recognised scene; `unknown` where the answer is not accepted.
-        scene_probability: Of the most likely scene.
+        scene_probability: Of the recognised scene; 1 where the scene was forced.
         covariance: (6, 6) of x y z (metres) and rotation about the map's X Y Z (radians), at
             the camera's centre.
         confidence: 0 to 1; until calibrated, the product of the scene's and the clusters'
@@ -163,7 +163,8 @@ class Localizer:
         preprocessed = time.perf_counter()
         with torch.inference_mode():
             output = self._forward(tensor)
-            answers = _Answers.from_output(output)  # copies to the CPU, which waits for a GPU
+            # Copies to the CPU, which waits for a GPU.
+            answers = _Answers.from_output(output, forced=self._forced_scene is not None)
         answered = time.perf_counter()
         estimates = [self._estimate(answers, row) for row in range(len(images))]
         finished = time.perf_counter()
@@ -235,9 +236,11 @@ class _Answers:
     orientation_cluster: Array
 
     @classmethod
-    def from_output(cls, output: RegressorOutput) -> _Answers:
+    def from_output(cls, output: RegressorOutput, *, forced: bool) -> _Answers:
         scene = output.selection.scene
         scene_probability = _probability(output.scene_logits, scene)
+        if forced:
+            scene_probability = torch.ones_like(scene_probability)
         clusters = _probability(
             output.position_cluster_logits, output.selection.position_cluster
         ) * _probability(output.orientation_cluster_logits, output.selection.orientation_cluster)
@@ -269,8 +272,11 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"unknown device '{name}', expected auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"unknown device '{name}', expected auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            "device 'cuda' asked for, but torch sees no CUDA device; use auto or cpu"
+            f"device '{name}' asked for, but torch sees {torch.cuda.device_count()} CUDA devices; "
+            "use auto or cpu"
         )
     return device

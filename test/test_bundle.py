@@ -101,10 +101,16 @@ def test_unknown_keys_are_refused(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     bundle = load_bundle(make_tiny_bundle(tmp_path / "b"))
-    bundle.network.scene_classifier.bias.data[:] = torch.nan
-    save_bundle(tmp_path / "c", bundle.network, bundle.metadata)
+    weights = tmp_path / "b" / "weights.safetensors"
+    tensors = safetensors.torch.load_file(weights)
+    tensors["scene_classifier.bias"][:] = torch.nan
+    safetensors.torch.save_file(tensors, weights)
     with pytest.raises(BundleError, match="not finite"):
-        load_bundle(tmp_path / "c")
+        load_bundle(tmp_path / "b")
+    bundle.network.scene_classifier.bias.data[:] = 1e6  # too large for fp16
+    with pytest.raises(BundleError, match="not finite"):
+        save_bundle(tmp_path / "c", bundle.network, bundle.metadata, half_precision=True)
+    assert not (tmp_path / "c").exists()
 
 
 def test_no_pickle_is_read(tmp_path: Path) -> None:

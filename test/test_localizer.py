@@ -79,20 +79,23 @@ def test_an_answer_that_is_not_finite_is_rejected(bundle: Path) -> None:
 @pytest.mark.parametrize("scene", ["kitchen", "office"])
 def test_a_scene_can_be_forced(bundle: Path, scene: str) -> None:
     localizer = Localizer.load(bundle, device="cpu", scene=scene)
-    assert {localizer.localize(picture(seed)).scene for seed in range(3)} == {scene}
+    estimates = [localizer.localize(picture(seed)) for seed in range(3)]
+    assert {estimate.scene for estimate in estimates} == {scene}
+    assert {estimate.scene_probability for estimate in estimates} == {1.0}
 
 
 def test_what_cannot_be_had_is_refused(bundle: Path) -> None:
     for wrong in (
         {"scene": "garden"},
         {"device": "abacus"},
+        {"device": "meta"},
         {"backend": "wishes"},
         {"precision": "fp3"},
     ):
         with pytest.raises(ConfigError, match=next(iter(wrong.values()))):
             Localizer.load(bundle, **wrong)
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="no CUDA device"):
+        with pytest.raises(ConfigError, match="0 CUDA devices"):
             Localizer.load(bundle, device="cuda")
 
 

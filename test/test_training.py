@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_a_run_ends_in_a_bundle_that_answers(dataset: Path, tmp_path: Path) -> N
     assert bundle.metadata.training == to_mapping(config)
     assert bundle.metadata.data_hash == trainer.lesson.data_hash
     assert set(bundle.metadata.validation["scenes"]) == {"kitchen", "office"}
-    assert bundle.metadata.cameras["front"]["fx"] == 90.0
+    assert bundle.metadata.cameras["tiny/front"]["fx"] == 90.0
     images = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         assert bool(torch.isfinite(bundle.network(images).position).all())
@@ -97,23 +98,23 @@ def test_a_run_stopped_in_an_epoch_resumes_to_the_same_weights(
     stopped = tmp_path / "stopped"
     stopped.mkdir()
     trainer = Trainer(config, stopped, CPU)
-    take_step, steps = trainer._step, []
+    forward, calls = trainer.network.forward, []
 
-    def stop_in_the_second_epoch(batch: Any) -> dict[str, float]:
-        steps.append(1)
-        if len(steps) == trainer.steps_per_epoch + 2:
-            raise KeyboardInterrupt
-        return take_step(batch)
+    def press_ctrl_c_in_the_second_epoch(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)  # dropout has drawn, batch statistics have moved
+        calls.append(1)
+        if len(calls) == trainer.steps_per_epoch + 2:
+            signal.raise_signal(signal.SIGINT)
+        return output
 
-    monkeypatch.setattr(trainer, "_step", stop_in_the_second_epoch)
+    monkeypatch.setattr(trainer.network, "forward", press_ctrl_c_in_the_second_epoch)
     with pytest.raises(Interrupted, match="--resume"):
         trainer.run()
     resumed = train(config, stopped, resume=True)
     expected = whole.answering_network.state_dict()
     for name, tensor in resumed.answering_network.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
-    mean_losses = [entry["losses"]["total"] for entry in whole.progress.history]
-    assert len(resumed.progress.history) == len(mean_losses)
+    assert resumed.progress.history == whole.progress.history
 
 
 def test_resuming_with_another_configuration_or_nothing_is_refused(
@@ -215,11 +216,10 @@ def test_a_draw_can_be_drawn_again(dataset: Path) -> None:
     assert not torch.equal(first.images_u8, other.images_u8)
 
 
-def test_turning_the_camera_needs_intrinsics(tmp_path: Path) -> None:
+def test_a_virtual_camera_needs_intrinsics(tmp_path: Path) -> None:
     blind = make_tiny_dataset(tmp_path / "blind", camera=None)
-    (tmp_path / "run").mkdir()
     with pytest.raises(ConfigError, match="has no intrinsics"):
-        Trainer(make_config(blind), tmp_path / "run", CPU)
+        prepare_lesson(make_config(blind))
 
 
 def test_balanced_batches_hold_every_scene_equally_often(dataset: Path) -> None:
@@ -275,6 +275,18 @@ def test_several_datasets_may_not_hold_the_same_scene(dataset: Path, tmp_path: P
         prepare_lesson(make_config(dataset, datasets=(str(dataset), str(second))))
 
 
+def test_a_map_frame_for_no_scene_is_refused(dataset: Path) -> None:
+    with pytest.raises(ConfigError, match="kichen"):
+        prepare_lesson(make_config(dataset, map_frames={"kichen": "floor_1"}))
+
+
+def test_all_bad_values_of_a_configuration_are_told(dataset: Path) -> None:
+    with pytest.raises(ValueError, match="seed must not be negative") as error:
+        make_config(dataset, seed=-1, frozen_backbone_stages=-5, epochs=0)
+    assert "frozen_backbone_stages" in str(error.value)
+    assert "epochs" in str(error.value)
+
+
 def test_more_clusters_than_frames_are_refused(dataset: Path) -> None:
     network = dataclasses.replace(TINY_NETWORK, num_position_clusters=100)
     with pytest.raises(ConfigError, match="scene 'kitchen': 100 clusters"):
@@ -291,10 +303,11 @@ def test_the_command_line_checks_trains_and_refuses(
     assert main(["train", str(config), "-o", str(run), "--device", "cpu"]) == 0
     assert main(["train", str(config), "-o", str(run)]) == 1
     assert "--resume" in capsys.readouterr().err
-    config.write_text(yaml.safe_dump({**values, "epoks": 3, "batch_size": 0}))
+    config.write_text(yaml.safe_dump({**values, "epoks": 3, "batch_size": "8"}))
     assert main(["train", str(config), "--check"]) == 1
     error = capsys.readouterr().err
     assert "unknown key 'epoks'" in error
+    assert "batch_size" in error
     assert len(error.strip().splitlines()) == 1
 
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write the bundle."""
     from mspr_ros.training.reference import import_reference
 
-    scenes = tuple(args.scenes.split(",")) if args.scenes else ()
+    scenes = tuple(name.strip() for name in args.scenes.split(",")) if args.scenes else ()
     metadata = import_reference(
         args.weights,
         args.config,
@@ -54,4 +54,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         convention=args.convention,
     )
     print(f"wrote {args.output}: scenes {', '.join(metadata.scene_names)}")
+    network = metadata.network
+    if args.labels and max(network.num_position_clusters, network.num_orientation_clusters) > 1:
+        print(
+            "note: centroids computed anew may come in another order than in the authors' run; "
+            "where poses are far off, save that run's centroids and give them with --centroids"
+        )
     return {"bundle": str(args.output), "scenes": list(metadata.scene_names)}

@@ -64,7 +64,8 @@ def _prepare_folder(folder: Path, *, resume: bool) -> None:
             raise ConfigError(f"there is nothing to resume: {folder} does not exist")
         return
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty; add --resume to go on, or name another folder")
+        remedy = "add --resume to go on, or " if (folder / "last.ckpt").is_file() else ""
+        raise ConfigError(f"{folder} is not empty; {remedy}name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

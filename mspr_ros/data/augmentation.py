@@ -38,14 +38,22 @@ class AugmentationConfig:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     def __post_init__(self) -> None:
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not 0.0 <= self.hue <= 0.5:
-            raise ValueError(f"hue must lie in [0, 0.5], got {self.hue}")
-        for name in ("yaw_deg", "pitch_deg", "roll_deg"):
-            if not 0.0 <= getattr(self, name) <= 180.0:
-                raise ValueError(f"{name} must lie in [0, 180], got {getattr(self, name)}")
+        largest = {
+            "yaw_deg": 45.0,  # further, and a wide camera would look behind itself
+            "pitch_deg": 45.0,
+            "roll_deg": 180.0,
+            "brightness": 1.0,
+            "contrast": 1.0,
+            "saturation": 1.0,
+            "hue": 0.5,
+        }
+        problems = [
+            f"{name} must lie in [0, {limit:g}], got {getattr(self, name)}"
+            for name, limit in largest.items()
+            if not 0.0 <= getattr(self, name) <= limit
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
 
     @property
     def turns_camera(self) -> bool:

@@ -98,7 +98,7 @@ def imagenet_weights(name: str, body: nn.Module) -> dict[str, Tensor]:
             state = torch.load(files[0], map_location="cpu", weights_only=True)
             return timm_state_from_efficientnet_pytorch(state, body)
     try:
-        state = timm.create_model(name, pretrained=True).state_dict()
+        state = timm.create_model(name, features_only=True, pretrained=True).state_dict()
     except Exception as error:  # the hub client raises many kinds, all mean the same here
         offline = ", ".join(
             f"{key} (package {value[0]})" for key, value in OFFLINE_WEIGHTS.items()

@@ -60,7 +60,7 @@ def assign_position_clusters(positions: ArrayLike, centroids: ArrayLike) -> np.n
 
 def assign_orientation_clusters(quats_xyzw: ArrayLike, centroids_xyzw: ArrayLike) -> np.ndarray:
     """Give the id of the centroid at the smallest angle: (..., 4), (K, 4) -> (...)."""
-    cosines = np.abs(np.asarray(quats_xyzw) @ np.asarray(centroids_xyzw).T)
+    cosines = np.abs(np.asarray(quats_xyzw) @ normalize_quat_xyzw(centroids_xyzw).T)
     return np.asarray(np.argmax(cosines, axis=-1))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Rows and columns that the position encoding has vectors for, as in the paper's code.
+MAX_MAP_CELLS = 50
+
 
 @dataclass(frozen=True)
 class NetworkConfig:

@@ -76,4 +76,6 @@ def _timm_name(key: str, state: Mapping[str, Tensor], places: list[str]) -> str 
         return None
     expands = f"_blocks.{parts[1]}._expand_conv.weight" in state
     names = _BLOCK_WITH_EXPANSION if expands else _BLOCK_WITHOUT_EXPANSION
+    if len(parts) < 3 or parts[2] not in names:
+        raise CheckpointError(f"unknown tensor '{key}' in the backbone's weights")
     return ".".join([places[int(parts[1])], names[parts[2]], *parts[3:]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mspr_ros.network.configuration import MAX_MAP_CELLS
+
 
 class LearnedPositionEncoding(nn.Module):
     """Learn one vector per column and one per row; a cell's encoding is both, column first.
@@ -14,21 +16,19 @@ class LearnedPositionEncoding(nn.Module):
     Shape: (height, width) -> (height * width, hidden_dim), row by row.
     """
 
-    max_cells = 50
-
     def __init__(self, *, hidden_dim: int) -> None:
         super().__init__()
-        self.row_embed = nn.Embedding(self.max_cells, hidden_dim // 2)
-        self.col_embed = nn.Embedding(self.max_cells, hidden_dim // 2)
+        self.row_embed = nn.Embedding(MAX_MAP_CELLS, hidden_dim // 2)
+        self.col_embed = nn.Embedding(MAX_MAP_CELLS, hidden_dim // 2)
         nn.init.uniform_(self.row_embed.weight)
         nn.init.uniform_(self.col_embed.weight)
 
     def forward(self, height: int, width: int) -> Tensor:
         """Give the encodings of a map's cells."""
-        if max(height, width) > self.max_cells:
+        if max(height, width) > MAX_MAP_CELLS:
             raise ValueError(
                 f"a map of {width}x{height} cells is larger than the position encoding's "
-                f"{self.max_cells}; use a smaller input or a coarser stride"
+                f"{MAX_MAP_CELLS}; use a smaller input or a coarser stride"
             )
         columns = self.col_embed.weight[:width].unsqueeze(0).expand(height, -1, -1)
         rows = self.row_embed.weight[:height].unsqueeze(1).expand(-1, width, -1)

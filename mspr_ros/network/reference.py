@@ -149,19 +149,17 @@ def _rename(name: str, tensor: Tensor) -> dict[str, Tensor]:
     if owner in _RENAMED:
         return {f"{_RENAMED[owner]}.{kind}": tensor}
     parts = name.split(".")
-    if parts[0] not in _TRANSFORMERS or parts[1] not in _LAYER_PARTS:
-        raise CheckpointError(f"unknown tensor '{name}' in the reference weights")
-    prefix, stack = _TRANSFORMERS[parts[0]], parts[1]
-    if parts[2] == "norm":
-        return {f"{prefix}.{stack}_norm.{kind}": tensor}
-    part = _LAYER_PARTS[stack].get(parts[4])
-    if part is None:
-        raise CheckpointError(f"unknown tensor '{name}' in the reference weights")
-    place = f"{prefix}.{stack}.{parts[3]}.{part}"
-    if parts[5].startswith("in_proj_"):
-        kind = parts[5].removeprefix("in_proj_")
-        chunks = zip(("query", "key", "value"), tensor.chunk(3), strict=True)
-        return {f"{place}.{role}.{kind}": chunk for role, chunk in chunks}
-    if parts[5] == "out_proj":
-        return {f"{place}.out.{kind}": tensor}
+    try:
+        prefix, stack = _TRANSFORMERS[parts[0]], parts[1]
+        if parts[2] == "norm":
+            return {f"{prefix}.{stack}_norm.{kind}": tensor}
+        place = f"{prefix}.{stack}.{parts[3]}.{_LAYER_PARTS[stack][parts[4]]}"
+        if parts[5].startswith("in_proj_"):
+            kind = parts[5].removeprefix("in_proj_")
+            chunks = zip(("query", "key", "value"), tensor.chunk(3), strict=True)
+            return {f"{place}.{role}.{kind}": chunk for role, chunk in chunks}
+        if parts[5] == "out_proj":
+            return {f"{place}.out.{kind}": tensor}
+    except (KeyError, IndexError, ValueError):
+        raise CheckpointError(f"unknown tensor '{name}' in the reference weights") from None
     return {f"{place}.{kind}": tensor}

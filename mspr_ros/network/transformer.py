@@ -28,6 +28,14 @@ class Attention(nn.Module):
         self.value = nn.Linear(hidden_dim, hidden_dim)
         self.out = nn.Linear(hidden_dim, hidden_dim)
 
+    def reset_parameters(self) -> None:
+        """Start as torch's own attention does, whose three projections are one (3D, D) matrix."""
+        for projection in (self.query, self.key, self.value):
+            nn.init.xavier_uniform_(projection.weight, gain=0.5**0.5)
+            nn.init.zeros_(projection.bias)
+        nn.init.xavier_uniform_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend."""
         attended = functional.scaled_dot_product_attention(
@@ -144,9 +152,13 @@ class SceneTransformer(nn.Module):
         )
         self.decoder_norm = nn.LayerNorm(hidden_dim)
         self.scene_queries = nn.Embedding(num_scenes, hidden_dim)
-        for parameter in (*self.encoder.parameters(), *self.decoder.parameters()):
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
+        for module in (*self.encoder.modules(), *self.decoder.modules()):
+            if isinstance(module, Attention):
+                module.reset_parameters()
+            elif isinstance(module, FeedForward):
+                for layer in module:
+                    if isinstance(layer, nn.Linear):
+                        nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, cells: Tensor, encoding: Tensor) -> Tensor:
         """Give one output a scene."""

@@ -19,6 +19,7 @@ class Progress:
     Args:
         epoch: The epoch under way, from 0.
         step: Steps done in it.
+        loss_sums: Of its steps so far, by part of the loss.
         best_score: The lowest validation score so far.
         best_epoch: Where it was reached; -1 for not yet.
         history: One entry an epoch: losses and validation metrics.
@@ -26,6 +27,7 @@ class Progress:
 
     epoch: int = 0
     step: int = 0
+    loss_sums: dict[str, float] = field(default_factory=dict)
     best_score: float = float("inf")
     best_epoch: int = -1
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from mspr_ros.config import from_mapping, load_yaml
 from mspr_ros.data.augmentation import AugmentationConfig
-from mspr_ros.network.configuration import NetworkConfig
+from mspr_ros.network.configuration import MAX_MAP_CELLS, NetworkConfig
 from mspr_ros.preprocess import PreprocessConfig
 
 
@@ -40,10 +40,16 @@ class OptimizerConfig:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     def __post_init__(self) -> None:
+        problems = []
         if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+            problems.append(f"learning_rate must be positive, got {self.learning_rate}")
         if self.step_epochs < 1:
-            raise ValueError(f"step_epochs must be at least 1, got {self.step_epochs}")
+            problems.append(f"step_epochs must be at least 1, got {self.step_epochs}")
+        for name in ("weight_decay", "warmup_steps", "gradient_clip_norm"):
+            if getattr(self, name) < 0:
+                problems.append(f"{name} must not be negative, got {getattr(self, name)}")
+        if problems:
+            raise ValueError("; ".join(problems))
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,19 @@ class TrainConfig:
             problems.append(f"num_workers must be at least 1, got {self.num_workers}")
         if not 0.0 <= self.ema_decay < 1.0:
             problems.append(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if self.frozen_backbone_stages < -1:
+            problems.append(
+                f"frozen_backbone_stages must be at least -1, got {self.frozen_backbone_stages}"
+            )
+        if self.seed < 0:
+            problems.append(f"seed must not be negative, got {self.seed}")
+        stride = min(self.network.position_stride, self.network.orientation_stride)
+        most_px = stride * MAX_MAP_CELLS
+        if max(self.preprocess.width, self.preprocess.height) > most_px:
+            problems.append(
+                f"an input of {self.preprocess.width}x{self.preprocess.height} is larger than "
+                f"the {most_px} pixels that stride {stride} allows"
+            )
         virtual = self.preprocess.virtual_camera is not None
         if self.augmentation.turns_camera and not virtual:
             problems.append("augmentation turns the virtual camera, but preprocess has none")

@@ -62,6 +62,10 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
         kept, held_back = _split(dataset, config.validation)
         train += labeled_frames([kept], names)
         validation += labeled_frames([held_back], names)
+    _check_cameras((*train, *validation), config)
+    unknown = sorted(config.map_frames.keys() - set(names))
+    if unknown:
+        raise ConfigError(f"map_frames names scenes that no dataset holds: {', '.join(unknown)}")
     missing = set(range(len(names))) - {item.scene for item in train}
     if missing:
         raise DatasetError(
@@ -76,7 +80,7 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
         position_centroids=positions,
         orientation_centroids=orientations,
         cameras={
-            name: to_mapping(camera)
+            f"{dataset.name}/{name}": to_mapping(camera)
             for dataset in datasets
             for name, camera in dataset.cameras.items()
         },
@@ -101,6 +105,16 @@ def _split(dataset: Dataset, config: ValidationConfig) -> tuple[Dataset, Dataset
         fraction=config.fraction,
         guard_frames=config.guard_frames,
     )
+
+
+def _check_cameras(frames: Sequence[LabeledFrame], config: TrainConfig) -> None:
+    """Refuse frames that could not be seen as the node will see its images."""
+    blind = next((item.frame for item in frames if item.camera is None), None)
+    if config.preprocess.virtual_camera is not None and blind is not None:
+        raise ConfigError(
+            f"preprocess has a virtual camera, but {blind.image} has no intrinsics; import it "
+            "with --intrinsics, or leave virtual_camera out"
+        )
 
 
 def _cluster(

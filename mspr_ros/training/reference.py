@@ -47,7 +47,12 @@ def import_reference(
     scenes: tuple[str, ...] = (),
     convention: str = "",
 ) -> BundleMetadata:
-    """Write a bundle that answers as the paper's own code does.
+    """Write a bundle that answers as the paper's own code does with these centroids.
+
+    The authors' code clusters the training poses anew at every start. Centroids from labels are
+    found the same way but may come in another order than in the authors' run, which then pairs
+    them with the wrong outputs of the cluster classifiers: with more than one cluster, centroids
+    saved from that run are the sure way.
 
     Args:
         weights: `.safetensors`, or a `.pth` state dict, of which only tensors are read.
@@ -84,12 +89,15 @@ def import_reference(
         if centroids is not None:  # those from labels are map_from_cam already
             quats_xyzw = quats_xyzw * np.array([-1.0, -1.0, -1.0, 1.0])
     _set_centroids(network, positions, quats_xyzw)
-    metadata = BundleMetadata(
-        network=network_config,
-        preprocess=PreprocessConfig(),  # 256, centre 224, ImageNet's mean: the authors' own
-        scenes=tuple(SceneInfo(name) for name in scenes),
-        training={"imported_from": weights.name},
-    )
+    try:
+        metadata = BundleMetadata(
+            network=network_config,
+            preprocess=PreprocessConfig(),  # 256, centre 224, ImageNet's mean: the authors' own
+            scenes=tuple(SceneInfo(name) for name in scenes),
+            training={"imported_from": weights.name, "centroids_from_labels": labels is not None},
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     output.parent.mkdir(parents=True, exist_ok=True)
     save_bundle(output, network, metadata)
     return metadata
@@ -164,9 +172,15 @@ def _centroids_from_labels(
     scenes = scenes or tuple(sorted(recording.scenes))
     positions, orientations = [], []
     for scene in scenes:
-        frames = [frame for frame in recording.frames if frame.scene == scene]
+        frames = [
+            frame
+            for frame in recording.frames
+            if frame.scene == scene and frame.split in ("", "train")
+        ]
         if not frames:
-            raise DatasetError(f"{labels} has no poses of scene '{scene}'", recording.problems)
+            raise DatasetError(
+                f"{labels} has no training poses of scene '{scene}'", recording.problems
+            )
         positions.append(
             cluster_positions([frame.position for frame in frames], config.num_position_clusters)
         )

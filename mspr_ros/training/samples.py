@@ -20,7 +20,6 @@ from mspr_ros.data.augmentation import color_jitter, random_rotation
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.data.frame import Frame
 from mspr_ros.data.images import read_image
-from mspr_ros.errors import ConfigError
 from mspr_ros.geometry import Array, quat_xyzw_from_rotation, rotation_from_quat_xyzw
 from mspr_ros.network.clustering import assign_orientation_clusters, assign_position_clusters
 from mspr_ros.network.regressor import Selection
@@ -67,9 +66,6 @@ class TrainingSamples:
         config: Says how they are varied.
         position_centroids: (S, Kp, 3).
         orientation_centroids: (S, Ko, 4) xyzw.
-
-    Raises:
-        ConfigError: If the virtual camera is turned but a frame has no intrinsics.
     """
 
     def __init__(
@@ -79,12 +75,6 @@ class TrainingSamples:
         position_centroids: Array,
         orientation_centroids: Array,
     ) -> None:
-        blind = next((item.frame for item in frames if item.camera is None), None)
-        if config.augmentation.turns_camera and blind is not None:
-            raise ConfigError(
-                f"augmentation turns the virtual camera, but {blind.image} has no intrinsics; "
-                "import it with --intrinsics or set yaw_deg, pitch_deg and roll_deg to 0"
-            )
         self.frames = frames
         self.config = config
         self.preprocessor = Preprocessor(config.preprocess)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from mspr_ros.errors import ConfigError
 from mspr_ros.network.backbone import Backbone
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.training.configuration import OptimizerConfig, TrainConfig
@@ -44,7 +45,7 @@ def freeze_backbone(network: PoseRegressor, config: TrainConfig) -> None:
     """Stop training the first stages of the backbone, as the configuration asks.
 
     Raises:
-        ValueError: If the backbone is not a stack of `blocks` with a stem.
+        ConfigError: If the backbone is not a stack of `blocks` with a stem.
     """
     if config.frozen_backbone_stages < 0:
         return
@@ -52,7 +53,7 @@ def freeze_backbone(network: PoseRegressor, config: TrainConfig) -> None:
     stem = [getattr(body, name, None) for name in ("conv_stem", "bn1")]
     blocks = getattr(body, "blocks", None)
     if None in stem or not isinstance(blocks, nn.Sequential):
-        raise ValueError(f"stages of backbone '{network.config.backbone}' cannot be frozen")
+        raise ConfigError(f"stages of backbone '{network.config.backbone}' cannot be frozen")
     for module in [*stem, *blocks.children()][: len(stem) + config.frozen_backbone_stages]:
         assert isinstance(module, nn.Module)
         module.requires_grad_(False)

@@ -26,6 +26,7 @@ from mspr_ros.network.losses import PoseCriterion
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mspr_ros.training.configuration import TrainConfig
+from mspr_ros.training.interrupt import GentleInterrupt
 from mspr_ros.training.lesson import Lesson, prepare_lesson
 from mspr_ros.training.samples import Batch, EpochBatches, TrainingSamples, load_batches
 from mspr_ros.training.samples import steps_per_epoch as count_steps
@@ -85,19 +86,16 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Train to the last epoch, write the bundle and give the validation metrics."""
         self._write_config()
+        if self.progress.epoch == self.progress.step == 0:
+            self._save("last.ckpt")  # a full disk shows now, and a run can always be resumed
         writer = SummaryWriter(str(self.run_folder / "tensorboard"))
         done = self.progress.epoch * self.steps_per_epoch + self.progress.step
         bar = tqdm(total=self.num_steps, initial=done, unit="step", smoothing=0.05)
         try:
-            while self.progress.epoch < self.config.epochs:
-                losses = self._train_epoch(bar)
-                self._finish_epoch(losses, writer, bar)
-        except KeyboardInterrupt:
-            self._save("last.ckpt")
-            raise Interrupted(
-                f"stopped by hand and saved; go on with: mspr train CONFIG -o {self.run_folder} "
-                "--resume"
-            ) from None
+            with GentleInterrupt() as interrupt:
+                while self.progress.epoch < self.config.epochs:
+                    self._train_epoch(bar, interrupt)
+                    self._finish_epoch(writer, bar)
         finally:
             bar.close()
             writer.close()
@@ -113,13 +111,13 @@ class Trainer:
         network.orientation_centroids.copy_(torch.tensor(self.lesson.orientation_centroids))
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def _train_epoch(self, bar: tqdm[Any]) -> dict[str, float]:
-        """Take the steps that the epoch under way still lacks; give the mean losses."""
+    def _train_epoch(self, bar: tqdm[Any], interrupt: GentleInterrupt) -> None:
+        """Take the steps that the epoch under way still lacks."""
         set_training_mode(self.network, self.config)
         batches = EpochBatches(
             self.scene_of_frame, self.config, self.progress.epoch, self.progress.step
         )
-        sums: dict[str, float] = {}
+        sums = self.progress.loss_sums
         saved_at = time.monotonic()
         for batch in load_batches(self.samples, batches, self.config.num_workers):
             losses = self._step(batch)
@@ -132,10 +130,15 @@ class Trainer:
                 refresh=False,
             )
             bar.update()
+            if interrupt.requested:
+                self._save("last.ckpt")
+                raise Interrupted(
+                    "stopped by hand and saved; go on with: mspr train "
+                    f"{self.run_folder / 'config.yaml'} -o {self.run_folder} --resume"
+                )
             if time.monotonic() - saved_at > 60.0 * self.config.checkpoint_minutes:
                 self._save("last.ckpt")
                 saved_at = time.monotonic()
-        return {name: value / max(1, len(batches)) for name, value in sums.items()}
 
     def _step(self, batch: Batch) -> dict[str, float]:
         step = self.progress.epoch * self.steps_per_epoch + self.progress.step
@@ -150,8 +153,8 @@ class Trainer:
         )
         if not bool(torch.isfinite(losses["total"])):
             raise MsprError(
-                f"the loss became {losses['total'].item()} in step {step}; lower "
-                "optimizer.learning_rate or set optimizer.gradient_clip_norm, and resume"
+                f"the loss became {losses['total'].item()} in step {step}; start a new run with a "
+                "lower optimizer.learning_rate or with optimizer.gradient_clip_norm"
             )
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
@@ -164,13 +167,14 @@ class Trainer:
             self.average.update_parameters(self.network)
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _finish_epoch(
-        self, losses: dict[str, float], writer: SummaryWriter, bar: tqdm[Any]
-    ) -> None:
+    def _finish_epoch(self, writer: SummaryWriter, bar: tqdm[Any]) -> None:
         epoch = self.progress.epoch
+        losses = {
+            name: value / self.steps_per_epoch for name, value in self.progress.loss_sums.items()
+        }
         entry: dict[str, Any] = {"epoch": epoch + 1, "losses": losses}
         last = epoch + 1 == self.config.epochs
-        self.progress.epoch, self.progress.step = epoch + 1, 0
+        self.progress.epoch, self.progress.step, self.progress.loss_sums = epoch + 1, 0, {}
         validates = last or (epoch + 1) % self.config.validation.every_epochs == 0
         if self.lesson.validation and validates:
             result = self._validate(self.answering_network)
@@ -240,6 +244,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "random_state": torch.get_rng_state(),
+            "cuda_random_states": torch.cuda.get_rng_state_all(),  # none without CUDA
             "progress": dataclasses.asdict(self.progress),
         }
         save_checkpoint(self.run_folder / name, state)
@@ -269,6 +274,8 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"], strict=True)
         torch.set_rng_state(state["random_state"])
+        if len(state["cuda_random_states"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda_random_states"])
         self.progress = Progress(**state["progress"])
 
     def _write_config(self) -> None:
