@@ -24,6 +24,8 @@ ARGUMENTS = {
     "seed": ("7", "Fixes drive, light and noise."),
     "frames": ("0", "End after so many images; 0: go on."),
     "rate_hz": ("10.0", "Images a second."),
+    # Best effort would lose most large images between processes.
+    "reliability": ("reliable", "QoS of the images, on both sides: reliable or best_effort."),
     "publish_odometry": ("false", "Odometry that drifts, and its frame above the robot's."),
 }
 
@@ -42,6 +44,7 @@ def generate_launch_description() -> LaunchDescription:
                 "frames": typed("frames", int),
                 "rate_hz": typed("rate_hz", float),
                 "publish_odometry": typed("publish_odometry", bool),
+                "reliability": typed("reliability", str),
                 "wait_for": "image,image/compressed",  # whichever it is: nothing goes to nobody
             }
         ],

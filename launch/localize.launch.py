@@ -27,6 +27,7 @@ ARGUMENTS = {
     "image": ("image", "Topic of the camera's images."),
     "camera_info": ("camera_info", "Topic of the camera's intrinsics; it need not be there."),
     "image_transport": ("", "raw, or compressed to listen to <image>/compressed."),
+    "reliability": ("", "QoS of the camera's topics: best_effort or reliable."),
     "namespace": ("", "Namespace of the node, for instance the robot's name."),
     "device": ("", "Where the network runs: auto, cpu, cuda or cuda:N."),
     "publish_tf": ("", "auto, none, map_to_camera or map_to_base."),
@@ -43,7 +44,7 @@ ARGUMENTS = {
     "rviz": ("false", "Start RViz with the localizer's displays."),
 }
 TEXT_PARAMETERS = (
-    *("image_transport", "device", "publish_tf"),
+    *("image_transport", "reliability", "device", "publish_tf"),
     *("map_frame", "odom_frame", "base_frame"),
 )
 FLAG_PARAMETERS = ("use_sim_time", "autostart")

@@ -16,6 +16,7 @@ from launch.actions import (
     ExecuteProcess,
     IncludeLaunchDescription,
     OpaqueFunction,
+    SetLaunchConfiguration,
     Shutdown,
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -37,6 +38,11 @@ ARGUMENTS = {
         "bag_player (waits for the localizer before it starts) or ros2bag (`ros2 bag play`, needs "
         "image_topic).",
     ),
+    "reliability": (
+        "",
+        "QoS of the images. Empty: reliable with bag_player; with ros2bag, which publishes as "
+        "recorded, what the parameter file says.",
+    ),
     "namespace": ("", "Namespace of both nodes."),
     "use_sim_time": ("true", "Take the time from /clock, which the player publishes."),
 }
@@ -51,11 +57,12 @@ def generate_launch_description() -> LaunchDescription:
     localizer = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(HERE / "localize.launch.py"))
     )
-    return LaunchDescription([*arguments, localizer, OpaqueFunction(function=start_player)])
+    # The player first: it chooses the reliability that the localizer then takes.
+    return LaunchDescription([*arguments, OpaqueFunction(function=start_player), localizer])
 
 
 def start_player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Build the player's action from the arguments' values.
+    """Build the player's action from the arguments' values, and choose the reliability.
 
     Args:
         context: Knows the values.
@@ -66,7 +73,10 @@ def start_player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     bag = str(Path(values["bag"]).expanduser().absolute())
     if values["player"] == "bag_player":
-        return [our_player(bag, values)]
+        # Best effort would lose most large images between processes.
+        values["reliability"] = values["reliability"] or "reliable"
+        chosen = SetLaunchConfiguration("reliability", values["reliability"])
+        return [chosen, our_player(bag, values)]
     if values["player"] == "ros2bag":
         return [ros2_bag_play(bag, values)]
     raise ValueError(f"player:={values['player']} must be one of {', '.join(PLAYERS)}")
@@ -85,6 +95,7 @@ def our_player(bag: str, values: dict[str, str]) -> Node:
                 "rate": float(values["rate"]),
                 "image_topic": ParameterValue(values["image_topic"], value_type=str),
                 "camera_info_topic": ParameterValue(values["camera_info_topic"], value_type=str),
+                "reliability": values["reliability"],
                 "loop": values["loop"].lower() == "true",
                 "wait_for": "image,image/compressed",  # whichever it is: nothing goes to nobody
                 "publish_clock": values["use_sim_time"].lower() == "true",

@@ -99,6 +99,14 @@ def test_every_parameter_the_launch_files_set_is_declared_by_the_node():
     assert set.union(*tables.values()) | {"bundle"} <= declared
 
 
+def test_every_launch_file_lets_images_come_reliably():
+    """Best effort loses most raw images between processes; see also the real launch below."""
+    demo = arguments_of(LAUNCH / "demo.launch.py")
+    assert ast.literal_eval(demo["reliability"][0]) == "reliable"
+    for name in ("localize.launch.py", "replay.launch.py"):
+        assert ast.literal_eval(arguments_of(LAUNCH / name)["reliability"][0]) == ""
+
+
 # ---- with the real launch ----
 
 
@@ -205,6 +213,20 @@ def test_replay_plays_the_bag_and_follows_its_clock(tmp_path):
     assert player["publish_clock"] is True
     localizer, _ = node_of(context, actions, "localizer")
     assert localizer["use_sim_time"] is True
+    assert player["reliability"] == localizer["reliability"] == "reliable"
+
+
+@needs_launch
+def test_replay_leaves_the_reliability_to_the_user(tmp_path):
+    given = {"bag": str(tmp_path), "reliability": "best_effort"}
+    context, actions = actions_of("replay.launch.py", **given)
+    for name in ("bag_player", "localizer"):
+        assert node_of(context, actions, name)[0]["reliability"] == "best_effort"
+    # What is recorded as best effort is played so: a reliable listener would hear nothing.
+    context, actions = actions_of(
+        "replay.launch.py", bag=str(tmp_path), player="ros2bag", image_topic="/image"
+    )
+    assert "reliability" not in node_of(context, actions, "localizer")[0]
 
 
 @needs_launch
@@ -240,7 +262,8 @@ def test_demo_starts_camera_and_localizer():
     camera, _ = node_of(context, actions, "camera_sim")
     assert camera["seed"] == 3
     assert camera["world"] == "demo"
-    node_of(context, actions, "localizer")
+    localizer, _ = node_of(context, actions, "localizer")
+    assert camera["reliability"] == localizer["reliability"] == "reliable"
 
 
 INSTALLED = """

@@ -13,7 +13,7 @@ from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Path as PathMessage
-from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.msg import Log, Parameter, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from ros_support import (
     CAMERA,
@@ -32,7 +32,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from tiny import make_tiny_bundle
-from visualization_msgs.msg import MarkerArray
+from visualization_msgs.msg import Marker, MarkerArray
 
 from mspr_ros.errors import BundleError, ConfigError
 from mspr_ros.geometry import covariance_at_offset, transform_from_pose
@@ -43,6 +43,7 @@ from mspr_ros.ros.conversions import (
     transform_from_pose_message,
 )
 from mspr_ros.ros.localizer_node import LocalizerNode
+from mspr_ros.ros.outputs import stamped_scenes
 from mspr_ros.ros.rotation import T_rotated_cam, rotated_camera
 
 SETTLE = {"tf_settle_s": 0.2}
@@ -450,6 +451,81 @@ def test_localize_answers_the_newest_image_at_once(ros: Harness) -> None:
     assert answer.success
     assert "camera_optical in map: x 1.000 y 2.000 z 3.000" in answer.message
     assert [ns_from_stamp(pose.header.stamp) for pose in robot.poses] == [1, 2]
+
+
+def test_localize_on_an_answered_image_gives_its_pose_anew_but_tf_only_once(
+    ros: Harness,
+) -> None:
+    robot = Robot(ros)
+    robot.start_camera()
+    robot.send(1)
+    assert ros.call(Trigger, "localizer/localize").success
+    robot.send(2)
+    wait_until(lambda: len(robot.transforms) >= 2)
+    assert [ns_from_stamp(pose.header.stamp) for pose in robot.poses] == [1, 1, 2]
+    # TF keeps its order: a second one of stamp 1 would have come before that of stamp 2.
+    assert [ns_from_stamp(m.transforms[0].header.stamp) for m in robot.transforms] == [1, 2]
+
+
+def test_localize_does_not_answer_with_an_image_of_before_the_pause(ros: Harness) -> None:
+    robot = Robot(ros)
+    robot.start_camera()
+    robot.send(1)
+    assert change_state(ros, Transition.TRANSITION_DEACTIVATE)
+    assert change_state(ros, Transition.TRANSITION_ACTIVATE)
+    answer = ros.call(Trigger, "localizer/localize")
+    assert not answer.success and "no image" in answer.message
+    assert len(robot.poses) == 1
+
+
+def test_a_scene_set_at_run_time_waits_for_reload_and_says_so(ros: Harness) -> None:
+    asked = []
+
+    def factory(*args: Any, **options: Any) -> FakeLocalizer:
+        asked.append(options["scene"])
+        return FakeLocalizer()
+
+    robot = Robot(ros, factory)
+    logs = ros.collect(Log, "/rosout")
+    wait_until(lambda: robot.node.state_label == "active")
+    wait_until(lambda: ros.tester.count_publishers("/rosout") > 1)
+    value = ParameterValue(type=4, string_value="office")
+    request = SetParameters.Request(parameters=[Parameter(name="scene", value=value)])
+    (result,) = ros.call(SetParameters, "localizer/set_parameters", request).results
+    assert result.successful and asked == [""]
+    wait_until(lambda: any("scene: takes effect at" in log.msg for log in logs))
+    described = DescribeParameters.Request(names=["scene"])
+    (scene,) = ros.call(DescribeParameters, "localizer/describe_parameters", described).descriptors
+    assert "Read at configure and by ~/reload" in scene.description
+    assert ros.call(Trigger, "localizer/reload").success
+    assert asked == ["", "office"]
+
+
+def test_every_image_without_a_pose_takes_the_markers_away_under_its_stamp(ros: Harness) -> None:
+    robot = Robot(ros, min_confidence=0.5)
+    markers = ros.collect(MarkerArray, "localizer/markers")
+    robot.start_camera()
+    wait_until(lambda: robot.node._outputs._markers.get_subscription_count() > 0)
+    robot.send(1)
+    robot.fake.answer["confidence"] = 0.4
+    robot.images.publish(image_message(2))
+    wait_until(lambda: len(markers) == 2)
+    malformed = image_message(3)
+    malformed.encoding = "nonsense"
+    robot.images.publish(malformed)
+    wait_until(lambda: len(markers) == 3)
+    robot.fake.answer["nonsense"] = 1  # PoseEstimate refuses it
+    robot.images.publish(image_message(4))
+    wait_until(lambda: len(markers) == 4)
+    told = {stamp: scene for array in markers for stamp, scene in stamped_scenes(array).items()}
+    assert told == {1: "kitchen", 2: "unknown", 3: "unknown", 4: "unknown"}
+    for array in markers[1:]:
+        assert {(marker.ns, marker.action) for marker in array.markers} == {
+            ("camera", Marker.DELETE),
+            ("scene", Marker.DELETE),
+        }
+    wait_until(lambda: len(robot.scenes) == 4)
+    assert len(robot.poses) == 1
 
 
 def test_an_error_in_the_network_is_counted_and_the_node_lives_on(ros: Harness) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from ros_support import CAMERA, header, info_message, wait_until
+from ros_support import CAMERA, diagnostic_values, header, info_message, wait_until
 from sensor_msgs.msg import CompressedImage, Image
 
 from mspr_ros.camera import CameraModel, VirtualCamera, warp_to_virtual
 from mspr_ros.errors import ImageError
 from mspr_ros.geometry import transform_from_pose
-from mspr_ros.ros.camera_infos import CameraInfos
+from mspr_ros.ros.camera_infos import CameraInfos, is_rectified_topic
 from mspr_ros.ros.conversions import (
     camera_from_info,
     compressed_from_image,
@@ -30,6 +30,7 @@ from mspr_ros.ros.conversions import (
 )
 from mspr_ros.ros.diagnostics import FrameStatistics
 from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS, problems_with
+from mspr_ros.ros.report import node_report
 from mspr_ros.ros.rotation import T_rotated_cam, rotated_camera, rotated_image
 from mspr_ros.ros.tf_policy import ParentWatch, TfPolicy
 from mspr_ros.ros.worker import NewestFrameWorker
@@ -168,8 +169,50 @@ def test_auto_takes_the_highest_frame_and_never_a_second_parent(
 
 
 @pytest.mark.parametrize("mode", ["map_to_camera", "map_to_base"])
+def test_a_fixed_mode_waits_once_for_tf_since_a_parent_may_still_be_told(mode: str) -> None:
+    decide, watch, clock = policy(mode)
+    clock.now = 0.9
+    assert decide.decide("cam") is None
+    clock.now = 1.1
+    decision = decide.decide("cam")
+    assert decision is not None and decision.publish
+    watch.note("somebody", "else")
+    assert decide.decide("cam") == decision  # only the first decision waits
+    decide, watch, clock = policy(mode)
+    watch.note("odom", "base_link")
+    watch.note("base_link", "cam")
+    clock.now = 1.1
+    decision = decide.decide("cam")
+    assert decision is not None and not decision.publish
+
+
+def test_mode_none_does_not_wait() -> None:
+    decide, _, _ = policy("none")
+    assert decide.decide("cam") is not None
+
+
+def test_frames_given_with_a_slash_are_the_same_frames() -> None:
+    clock = ManualClock()
+    watch = ParentWatch(clock)
+    decide = TfPolicy("auto", "/base_link", "/odom", 1.0, watch)
+    watch.note("base_link", "cam")
+    clock.now = 2.0
+    decision = decide.decide("/cam")
+    assert decision is not None and decision.publish and decision.frame == "base_link"
+    watch.note_own("/map", "/base_link")
+    watch.note("map", "base_link")  # the echo, as TF brings it
+    assert watch.parents("/base_link") == []
+    assert decide.decide("/cam") == decision
+    watch.note("odom", "base_link")
+    clock.now = 4.0
+    decision = decide.decide("/cam")
+    assert decision is not None and "map_to_odom" in decision.reason
+
+
+@pytest.mark.parametrize("mode", ["map_to_camera", "map_to_base"])
 def test_a_second_parent_stops_the_others_too_but_the_own_echo_does_not(mode: str) -> None:
-    decide, watch, _ = policy(mode)
+    decide, watch, clock = policy(mode)
+    clock.now = 2.0
     first = decide.decide("cam")
     assert first is not None and first.publish
     watch.note_own("map", first.frame)
@@ -207,6 +250,7 @@ def test_auto_follows_odometry_that_comes_late() -> None:
         ("image_rotation_deg", 45, "one of 0, 90, 180, 270"),
         ("image_rotation_deg", 90.0, "must be int"),
         ("publish_tf", "map_to_odom", "one of auto, none"),
+        ("publish_tf", "map_to_odom", "comes with a later version"),
         ("autostart", "yes", "must be bool"),
         ("autostart", 1, "must be bool"),
         ("min_confidence", True, "must be float"),
@@ -350,6 +394,28 @@ def test_rectified_takes_p_binning_and_region_shrink_and_zero_is_uncalibrated() 
     assert camera_from_info(info, rectified=False) is None
 
 
+@pytest.mark.parametrize(
+    ("topic", "is_rectified"),
+    [
+        ("/camera/image_rect", True),
+        ("/camera/image_rect_color", True),
+        ("/camera/image_rect/compressed", True),
+        ("/camera/rect", True),
+        ("/camera/image_rectified", True),
+        ("/rect/image_raw", False),
+        ("/direct_cam/image_raw", False),
+        ("/corrected/image", False),
+        ("/camera/image_corrected", False),
+        ("/camera/direct_image", False),
+        ("/image", False),
+    ],
+)
+def test_the_last_part_of_a_topic_tells_whether_it_is_rectified(
+    topic: str, is_rectified: bool
+) -> None:
+    assert is_rectified_topic(topic) is is_rectified
+
+
 def test_camera_infos_wait_for_a_grace_period_and_report_sizes() -> None:
     clock, warnings = ManualClock(), []
     infos = CameraInfos(False, True, 1.0, warnings.append, clock)
@@ -416,6 +482,32 @@ def test_statistics_tell_rates_percentiles_and_reasons() -> None:
     assert float(values["latency_network_p50_ms"]) == pytest.approx(49.5)
     assert (values["rejected_estimate"], values["last_rejection"]) == ("1", "confidence too low")
     assert (values["malformed_image"], values["last_malformed"]) == ("1", "empty image")
+
+
+def test_a_bad_message_is_warned_of_for_a_while_and_counted_for_ever() -> None:
+    clock = ManualClock()
+    statistics = FrameStatistics(clock)
+
+    def report() -> dict[str, str]:
+        message = node_report(
+            name="localizer",
+            state="active",
+            failure="",
+            pipeline=None,
+            worker=None,
+            statistics=statistics,
+            image_topic="/image",
+        )
+        return diagnostic_values([message])
+
+    assert report()["level"] == "0"
+    statistics.malformed("image", "empty image")
+    clock.now = 9.0
+    assert report()["level"] == "1" and "empty image" in report()["message"]
+    clock.now = 11.0
+    values = report()
+    assert (values["level"], values["message"]) == ("0", "active")
+    assert (values["malformed"], values["last_malformed"]) == ("1", "empty image")
 
 
 def test_header_helper_writes_the_stamp() -> None:

@@ -27,10 +27,13 @@ from mspr_ros.ros.conversions import (
     image_from_compressed,
     image_from_message,
     ns_from_stamp,
+    stamp_from_ns,
     transform_from_message,
     transform_from_pose_message,
 )
+from mspr_ros.ros.odometry import DRIFT_PER_M, DRIFT_PER_RAD, OdometryMessages
 from mspr_ros.simulator.drive import Drive
+from mspr_ros.simulator.odometry import OdometryDrift
 from mspr_ros.simulator.recording import pinhole
 from mspr_ros.simulator.renderer import Renderer
 from mspr_ros.simulator.world import World
@@ -219,6 +222,10 @@ def test_the_simulator_publishes_tf_and_odometry_that_drifts(ros: Harness) -> No
         transform_from_message(mount.transform), Drive.T_base_cam, atol=1e-9
     )
     assert stamps_of(odometry) == stamps_of(images)
+    for message in odometry:
+        assert min(np.diag(np.reshape(message.pose.covariance, (6, 6)))) > 0.0
+        assert min(np.diag(np.reshape(message.twist.covariance, (6, 6)))) > 0.0
+    assert odometry[-1].twist.twist.linear.x != 0.0
     (moved,) = transforms[-1].transforms
     assert (moved.header.frame_id, moved.child_frame_id) == ("odom", "base_link")
     np.testing.assert_allclose(
@@ -226,6 +233,43 @@ def test_the_simulator_publishes_tf_and_odometry_that_drifts(ros: Harness) -> No
         transform_from_pose_message(odometry[-1].pose.pose),
         atol=1e-12,
     )
+
+
+def test_odometry_tells_velocity_and_how_far_it_may_be_off() -> None:
+    """The covariance is that of many robots that drift as the model says."""
+    interval_s, num_robots = 0.1, 300
+    motions = []
+    for index in range(150):
+        T = np.eye(4)
+        turn = 0.02 * np.sin(index / 20.0)
+        T[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+        T[0, 3] = 0.05
+        motions.append(T)
+    truth = [np.eye(4)]
+    for motion in motions:
+        truth.append(truth[-1] @ motion)
+    messages = OdometryMessages("odom", "base_link", interval_s)
+    told = [messages.message(T, stamp_from_ns(1)) for T in truth]
+    for message in told:
+        for part in (message.pose, message.twist):
+            covariance = np.reshape(part.covariance, (6, 6))
+            assert np.linalg.eigvalsh(covariance).min() > 0.0
+    twist = told[-1].twist.twist
+    turn = np.arctan2(motions[-1][1, 0], motions[-1][0, 0])
+    assert (twist.linear.x, twist.linear.y) == (pytest.approx(0.5), pytest.approx(0.0))
+    assert twist.angular.z == pytest.approx(turn / interval_s)
+    ends = []
+    for seed in range(num_robots):
+        drift = OdometryDrift(seed, drift_per_m=DRIFT_PER_M, drift_per_rad=DRIFT_PER_RAD)
+        for T in truth:
+            end = drift.update("office", T)
+        error = end @ np.linalg.inv(truth[-1])
+        yaw = np.arctan2(error[1, 0], error[0, 0])
+        ends.append([*(end[:2, 3] - truth[-1][:2, 3]), yaw])
+    spread = np.std(ends, axis=0)
+    expected = np.sqrt(np.diag(np.reshape(told[-1].pose.covariance, (6, 6)))[[0, 1, 5]])
+    np.testing.assert_allclose(spread, expected, rtol=0.25)
+    assert np.corrcoef(np.transpose(ends))[1, 2] * told[-1].pose.covariance[6 + 5] > 0.0
 
 
 def test_an_unknown_scene_or_parameter_is_refused(ros: Harness) -> None:

@@ -28,6 +28,7 @@ from mspr_ros.ros.conversions import (
     message_from_transform,
     pose_from_transform,
 )
+from mspr_ros.ros.odometry import DRIFT_PER_M, DRIFT_PER_RAD, OdometryMessages
 from mspr_ros.ros.parameters import NodeParameters, ParameterSpec
 from mspr_ros.ros.running import end_process, run_node
 from mspr_ros.ros.source import (
@@ -108,7 +109,12 @@ class CameraSim(Node):
         self._camera = pinhole(settings["width"], settings["height"], settings["fov_deg"])
         self._drive(0, 1)  # refuses unknown scenes now, not in the thread
         self._create_publishers()
-        self._drift = OdometryDrift(settings["seed"])
+        self._drift = OdometryDrift(
+            settings["seed"], drift_per_m=DRIFT_PER_M, drift_per_rad=DRIFT_PER_RAD
+        )
+        self._odometry_messages = OdometryMessages(
+            settings["odom_frame"], settings["base_frame"], 1.0 / settings["rate_hz"]
+        )
         self._shots: queue.Queue[Shot | None] = queue.Queue(maxsize=AHEAD)
         self.thread = SourceThread(self, self._publish_all)
         self._renderer = SourceThread(self, self._render_all)
@@ -228,14 +234,11 @@ class CameraSim(Node):
         self._image.publish(image)
 
     def _publish_odometry(self, T_odom_base: Array, stamp: Any) -> None:
-        odom_frame, base_frame = self._settings["odom_frame"], self._settings["base_frame"]
-        odometry = Odometry(
-            header=Header(stamp=stamp, frame_id=odom_frame), child_frame_id=base_frame
-        )
-        odometry.pose.pose = pose_from_transform(T_odom_base)
-        self._odometry.publish(odometry)
+        self._odometry.publish(self._odometry_messages.message(T_odom_base, stamp))
         self._broadcaster.sendTransform(
-            message_from_transform(T_odom_base, odom_frame, base_frame, stamp)
+            message_from_transform(
+                T_odom_base, self._settings["odom_frame"], self._settings["base_frame"], stamp
+            )
         )
 
     def leave(self) -> None:

@@ -33,6 +33,7 @@ class FrameStatistics:
         self._rejections: Counter[str] = Counter()
         self._malformed: Counter[str] = Counter()
         self._last: dict[str, str] = {}
+        self._malformed_s = -float("inf")
 
     def received(self) -> None:
         """Note that an image has come in."""
@@ -57,6 +58,7 @@ class FrameStatistics:
         with self._lock:
             self._malformed[kind] += 1
             self._last["last_malformed"] = reason
+            self._malformed_s = self._clock_s()
 
     @property
     def num_malformed(self) -> int:
@@ -69,6 +71,11 @@ class FrameStatistics:
         """How many frames were understood but not answered with a pose."""
         with self._lock:
             return sum(self._rejections.values())
+
+    def malformed_age_s(self) -> float:
+        """Give the time since the last message that could not be used; infinite without one."""
+        with self._lock:
+            return self._clock_s() - self._malformed_s
 
     def silence_s(self) -> float:
         """Give the time since the last image; infinite if there was none."""

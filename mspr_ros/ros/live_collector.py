@@ -15,6 +15,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, TimeReference
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
 
 from mspr_ros.geometry import Array
 from mspr_ros.ros.bag_player_node import SENT_TOPIC
@@ -23,6 +24,7 @@ from mspr_ros.ros.conversions import (
     transform_from_message,
     transform_from_pose_message,
 )
+from mspr_ros.ros.outputs import stamped_scenes
 
 DEPTH = QoSProfile(depth=1000)
 LOCALIZER = "localizer"
@@ -34,11 +36,12 @@ class LiveRecord:
 
     Args:
         gt_poses: `T_map_cam` from ground_truth/pose.
-        gt_scenes: From ground_truth/scene, in the order of `gt_poses`.
+        gt_heard_ns: When each of these arrived here.
+        gt_scenes: From ground_truth/scene, which has no stamp: (arrival, name), in order.
         sent_ns: When each image was published, from replay/sent.
         poses: (4, 4) of `~/pose`, whichever frame that is of.
         heard_ns: When each pose arrived here.
-        scenes: From `~/scene`, one for each frame processed, in order.
+        scenes: From `~/markers`: the scene of each frame processed, `unknown` without a pose.
         transforms: (parent, child, T_parent_child) from /tf.
         camera_frames: Optical frames seen in camera_info.
         diagnostics: Key-value pairs of the newest status, with `message` and `level`.
@@ -46,11 +49,12 @@ class LiveRecord:
     """
 
     gt_poses: dict[int, Array] = field(default_factory=dict)
-    gt_scenes: list[str] = field(default_factory=list)
+    gt_heard_ns: dict[int, int] = field(default_factory=dict)
+    gt_scenes: list[tuple[int, str]] = field(default_factory=list)
     sent_ns: dict[int, int] = field(default_factory=dict)
     poses: dict[int, Array] = field(default_factory=dict)
     heard_ns: dict[int, int] = field(default_factory=dict)
-    scenes: list[str] = field(default_factory=list)
+    scenes: dict[int, str] = field(default_factory=dict)
     transforms: dict[int, tuple[str, str, Array]] = field(default_factory=dict)
     camera_frames: set[str] = field(default_factory=set)
     diagnostics: dict[str, str] = field(default_factory=dict)
@@ -77,7 +81,7 @@ class Collector:
         subscribe(TimeReference, SENT_TOPIC, self._on_sent, DEPTH)
         subscribe(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
         subscribe(PoseStamped, f"{LOCALIZER}/pose", self._on_pose, DEPTH)
-        subscribe(String, f"{LOCALIZER}/scene", self._on_scene, DEPTH)
+        subscribe(MarkerArray, f"{LOCALIZER}/markers", self._on_markers, DEPTH)
         subscribe(TFMessage, "/tf", self._on_tf, DEPTH)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, DEPTH)
 
@@ -103,12 +107,13 @@ class Collector:
         return int(self._node.get_clock().now().nanoseconds)
 
     def _on_gt_pose(self, message: PoseStamped) -> None:
-        self._heard()
+        heard_ns = self._heard()
         stamp_ns = ns_from_stamp(message.header.stamp)
+        self.record.gt_heard_ns[stamp_ns] = heard_ns
         self.record.gt_poses[stamp_ns] = transform_from_pose_message(message.pose)
 
     def _on_gt_scene(self, message: String) -> None:
-        self.record.gt_scenes.append(message.data)
+        self.record.gt_scenes.append((self._heard(), message.data))
 
     def _on_sent(self, message: TimeReference) -> None:
         self._heard()
@@ -124,9 +129,9 @@ class Collector:
         self.record.heard_ns[stamp_ns] = heard_ns
         self.record.poses[stamp_ns] = transform_from_pose_message(message.pose)
 
-    def _on_scene(self, message: String) -> None:
+    def _on_markers(self, message: MarkerArray) -> None:
         self._heard()
-        self.record.scenes.append(message.data)
+        self.record.scenes.update(stamped_scenes(message))
 
     def _on_tf(self, message: TFMessage) -> None:
         for transform in message.transforms:

@@ -4,99 +4,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mspr_ros.bundle import UNKNOWN_SCENE
 from mspr_ros.evaluation.metrics import (
     json_safe,
     orientation_error_deg,
     position_error_m,
     summarize,
 )
-from mspr_ros.geometry import Array, quat_xyzw_from_rotation
-from mspr_ros.ros.live_collector import Collector, LiveRecord
+from mspr_ros.geometry import quat_xyzw_from_rotation
+from mspr_ros.ros.live_collector import LiveRecord
+from mspr_ros.ros.live_match import MatchedPoses
 
 METRICS_FILE = "metrics.json"
 TRAJECTORY_FILE = "trajectory.png"
 ALL = "all"
 
 
-@dataclass(frozen=True)
-class MatchedPoses:
-    """The answered frames with a known truth, in order of their stamps.
+def metrics_of(
+    record: LiveRecord, matched: MatchedPoses, num_sent: int | None = None
+) -> dict[str, Any]:
+    """Give all figures of a run, ready for JSON.
 
     Args:
-        stamps_ns: (N,).
-        gt_T_map_cam: (N, 4, 4).
-        pred_T_map_cam: (N, 4, 4).
-        gt_scenes: N names; empty names where no scene was told.
-        pred_scenes: N names, or None where poses and scenes could not be matched.
-        paths: By true scene, all true positions and the answers, each (M, 3); NaN where a frame
-            was not answered.
+        record: What was heard.
+        matched: See there.
+        num_sent: The source's own count; what was heard of it where it told none.
     """
-
-    stamps_ns: list[int]
-    gt_T_map_cam: Array
-    pred_T_map_cam: Array
-    gt_scenes: list[str]
-    pred_scenes: list[str] | None
-    paths: dict[str, tuple[Array, Array]]
-
-
-def match(collector: Collector) -> MatchedPoses:
-    """Match answers and truth by stamp; the poses become those of the camera."""
-    record = collector.record
-    T_frame_cam = collector.T_frame_cam(record.diagnostics.get("pose_frame", ""))
-    gt_scene_of = _by_order(record.gt_poses, record.gt_scenes) or {}
-    accepted = [scene for scene in record.scenes if scene != UNKNOWN_SCENE]
-    pred_scene_of = _by_order(record.poses, accepted)
-    stamps = sorted(record.poses.keys() & record.gt_poses.keys())
-    pred = [record.poses[stamp] for stamp in stamps]
-    pred_T_map_cam = np.array(
-        [T if T_frame_cam is None else T @ T_frame_cam for T in pred]
-    ).reshape(-1, 4, 4)
-    answers = dict(zip(stamps, pred_T_map_cam[:, :3, 3], strict=True))
-    rows: dict[str, list[tuple[Array, Array]]] = {}
-    for stamp, T in sorted(record.gt_poses.items()):
-        row = (T[:3, 3], answers.get(stamp, np.full(3, np.nan)))
-        rows.setdefault(gt_scene_of.get(stamp) or ALL, []).append(row)
-    return MatchedPoses(
-        stamps_ns=stamps,
-        gt_T_map_cam=np.array([record.gt_poses[stamp] for stamp in stamps]).reshape(-1, 4, 4),
-        pred_T_map_cam=pred_T_map_cam,
-        gt_scenes=[gt_scene_of.get(stamp, "") for stamp in stamps],
-        pred_scenes=[pred_scene_of[stamp] for stamp in stamps] if pred_scene_of else None,
-        paths={
-            name: (np.array([gt for gt, _ in pairs]), np.array([pred for _, pred in pairs]))
-            for name, pairs in rows.items()
-        },
-    )
-
-
-def _by_order(poses: Mapping[int, Array], scenes: list[str]) -> dict[int, str] | None:
-    """Give each pose its scene: a String has no stamp, but each topic keeps its order."""
-    if len(poses) != len(scenes):
-        return None
-    return dict(zip(poses, scenes, strict=True))
-
-
-def metrics_of(collector: Collector, matched: MatchedPoses) -> dict[str, Any]:
-    """Give all figures of a run, ready for JSON."""
-    record = collector.record
-    sent = len(record.sent_ns) or len(record.gt_poses)
+    sent = len(record.sent_ns) or len(record.gt_poses) if num_sent is None else num_sent
     diagnostics = record.diagnostics
+    counted = ("received", "rejected", "dropped", "malformed", "failed")
+    counts = {key: int(diagnostics.get(key, 0)) for key in counted}
     metrics: dict[str, Any] = {
         "frames": {
             "sent": sent,
-            "received": int(diagnostics.get("received", 0)),
+            "received": counts.pop("received"),
             "answered": len(record.poses),
-            "rejected": int(diagnostics.get("rejected", 0)),
-            "dropped": int(diagnostics.get("dropped", 0)),
-            "malformed": int(diagnostics.get("malformed", 0)),
+            "unanswered": max(0, sent - len(record.poses)),
+            **counts,
         },
         "latency_ms": _latency(record),
         "tf": _tf(record),
@@ -116,29 +64,54 @@ def _groups(matched: MatchedPoses) -> list[str]:
 
 
 def _errors(matched: MatchedPoses, name: str) -> dict[str, Any]:
-    """Give the errors of one true scene, or of all answered frames."""
-    rows = np.array([name in (ALL, scene) for scene in matched.gt_scenes])
-    gt, pred = matched.gt_T_map_cam[rows], matched.pred_T_map_cam[rows]
-    position = position_error_m(gt[:, :3, 3], pred[:, :3, 3])
-    orientation = orientation_error_deg(
-        quat_xyzw_from_rotation(gt[:, :3, :3]), quat_xyzw_from_rotation(pred[:, :3, :3])
-    )
+    """Give the errors of one true scene, or of all.
+
+    A frame that was worked on and got no pose is a failure: an infinite error, a wrong scene. One
+    that the localizer never worked on (newest frame wins, or lost on its way) is only counted.
+    """
+    in_group = np.array([name in (ALL, scene) for scene in matched.gt_scenes])
+    judged = in_group & matched.is_processed
+    counts = {
+        "frames": int(in_group.sum()),
+        "unanswered": int((in_group & ~matched.is_answered).sum()),
+        "judged": int(judged.sum()),
+        "failures": int((judged & ~matched.is_answered).sum()),
+    }
+    nothing = {"median": None, "p90": None}
+    if not judged.any():
+        return {
+            **counts,
+            "position_error_m": nothing,
+            "orientation_error_deg": nothing,
+            "scene_accuracy": None,
+        }
+    position, orientation = _errors_of(matched, judged)
     scene_correct = None
-    if matched.pred_scenes is not None and all(matched.gt_scenes):
-        scene_correct = (np.array(matched.gt_scenes) == np.array(matched.pred_scenes))[rows]
+    if all(matched.gt_scenes):
+        gt, pred = np.array(matched.gt_scenes), np.array(matched.pred_scenes)
+        scene_correct = (gt == pred)[judged]
     summary = summarize(position, orientation, scene_correct=scene_correct)
+    errors = {
+        "position_error_m": summary.position_error_m,
+        "orientation_error_deg": summary.orientation_error_deg,
+    }
     return {
-        "frames": int(rows.sum()),
-        "position_error_m": {
-            "median": summary.position_error_m.median,
-            "p90": summary.position_error_m.p90,
-        },
-        "orientation_error_deg": {
-            "median": summary.orientation_error_deg.median,
-            "p90": summary.orientation_error_deg.p90,
-        },
+        **counts,
+        **{key: {"median": value.median, "p90": value.p90} for key, value in errors.items()},
         "scene_accuracy": summary.scene_accuracy,
     }
+
+
+def _errors_of(matched: MatchedPoses, rows: Any) -> tuple[Any, Any]:
+    """Give errors in metres and degrees; NaN where there is no pose."""
+    gt, pred = matched.gt_T_map_cam[rows], matched.pred_T_map_cam[rows]
+    answered = matched.is_answered[rows]
+    orientation = np.full(len(gt), np.nan)
+    orientation[answered] = orientation_error_deg(
+        quat_xyzw_from_rotation(gt[answered, :3, :3]),
+        quat_xyzw_from_rotation(pred[answered, :3, :3]),
+    )
+    return position_error_m(gt[:, :3, 3], pred[:, :3, 3]), orientation
 
 
 def _latency(record: LiveRecord) -> dict[str, Any]:
@@ -198,18 +171,25 @@ def format_report(metrics: Mapping[str, Any]) -> str:
     if not metrics["scenes"]:
         return "\n".join([*lines, "no ground truth: nothing to compare with"])
     lines.append(
-        f"{'scene':<16}{'frames':>7}{'position [m]':>18}{'orientation [deg]':>20}{'scene':>9}"
+        f"{'scene':<16}{'frames':>7}{'no pose':>9}{'failed':>8}"
+        f"{'position [m]':>18}{'orientation [deg]':>20}{'scene':>9}"
     )
-    lines.append(f"{'':<23}{'median':>10}{'p90':>8}{'median':>12}{'p90':>8}{'right':>9}")
+    lines.append(f"{'':<40}{'median':>10}{'p90':>8}{'median':>12}{'p90':>8}{'right':>9}")
     for name, row in metrics["scenes"].items():
         position, orientation = row["position_error_m"], row["orientation_error_deg"]
         accuracy = row["scene_accuracy"]
         lines.append(
-            f"{name:<16}{row['frames']:>7}"
+            f"{name:<16}{row['frames']:>7}{row['unanswered']:>9}{row['failures']:>8}"
             f"{_number(position['median'], 10, 3)}{_number(position['p90'], 8, 3)}"
             f"{_number(orientation['median'], 12, 2)}{_number(orientation['p90'], 8, 2)}"
             + ("        -" if accuracy is None else f"{100 * accuracy:>8.1f}%")
         )
+    if any(row["unanswered"] for row in metrics["scenes"].values()):
+        lines += [
+            "",
+            "no pose: the rest of what was sent; failed: of these, worked on and rejected or bad,",
+            "an infinite error and a wrong scene in the figures",
+        ]
     return "\n".join(lines)
 
 
@@ -231,7 +211,7 @@ def write_live_report(
         return [path]
     from mspr_ros.evaluation.plots import TrajectoryPanel, save_figure, trajectory_figure
 
-    panels = [TrajectoryPanel(name, gt, pred) for name, (gt, pred) in matched.paths.items()]
+    panels = [TrajectoryPanel(name, gt, pred) for name, (gt, pred) in matched.paths(ALL).items()]
     picture = folder / TRAJECTORY_FILE
     save_figure(trajectory_figure(panels, title), picture)
     return [path, picture]

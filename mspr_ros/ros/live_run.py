@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ SILENCE_TIMEOUT_S = 90.0  # a source that sends nothing for so long hangs
 SETTLE_TIMEOUT_S = 20.0  # for the answers to the last images
 STOP_TIMEOUT_S = 5.0
 LOG_LINES = 8
+SENT_LINE = re.compile(r"\bsent (\d+) images")  # the last words of a source
 # Domains whose ports are free on all systems.
 DOMAIN_IDS = (1, 101)
 
@@ -63,6 +65,15 @@ class LiveNode:
         except OSError:
             return ""
         return "".join(f"\n  | {line}" for line in lines[-LOG_LINES:])
+
+    def num_sent(self) -> int | None:
+        """Give how many images a source says in its log that it sent; None if it does not."""
+        try:
+            text = self.log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+        told = SENT_LINE.findall(text)
+        return int(told[-1]) if told else None
 
 
 def run_live(

@@ -9,7 +9,8 @@ from typing import Any
 from tqdm import tqdm
 
 from mspr_ros.ros.live_collector import Collector
-from mspr_ros.ros.live_report import format_report, match, metrics_of, write_live_report
+from mspr_ros.ros.live_match import match
+from mspr_ros.ros.live_report import format_report, metrics_of, write_live_report
 from mspr_ros.ros.live_run import LiveNode, run_live
 
 
@@ -59,7 +60,7 @@ def run_session(
 
         collector = run_live(localizer, source, progress)
     matched = match(collector)
-    metrics = metrics_of(collector, matched)
+    metrics = metrics_of(collector.record, matched, source.num_sent())
     files = write_live_report(output, metrics, matched, title)
     print(format_report(metrics))
     print("wrote " + ", ".join(str(path) for path in files))

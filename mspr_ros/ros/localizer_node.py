@@ -24,7 +24,7 @@ from std_srvs.srv import Trigger
 
 from mspr_ros.errors import ImageError, MsprError
 from mspr_ros.localizer import Localizer
-from mspr_ros.ros.camera_infos import CameraInfos
+from mspr_ros.ros.camera_infos import CameraInfos, is_rectified_topic
 from mspr_ros.ros.diagnostics import FrameStatistics
 from mspr_ros.ros.loading import LocalizerFactory, load_localizer, one_line
 from mspr_ros.ros.outputs import PoseOutputs
@@ -101,6 +101,7 @@ class LocalizerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start answering images."""
         assert self._pipeline is not None, "only a configured node is activated"
+        self._newest = None  # of an earlier time: no answer to ~/localize now
         self._worker = NewestFrameWorker(
             self._pipeline.process,
             on_error=self._frame_failed,
@@ -157,7 +158,7 @@ class LocalizerNode(LifecycleNode):
         self._outputs = PoseOutputs(self, watch)
         self._subscribe()
         self._cameras = CameraInfos(
-            rectified="rect" in self._subscriptions_in[0].topic_name,
+            rectified=is_rectified_topic(self._subscriptions_in[0].topic_name),
             wanted=localizer.metadata.preprocess.virtual_camera is not None,
             grace_s=CAMERA_INFO_GRACE_S,
             warn=lambda text: self._warn(text, text),
@@ -166,7 +167,7 @@ class LocalizerNode(LifecycleNode):
             node=self,
             localizer=localizer,
             settings=PipelineSettings(
-                map_frame=parameters["map_frame"],
+                map_frame=parameters["map_frame"].lstrip("/"),
                 image_rotation_deg=parameters["image_rotation_deg"],
                 min_confidence=lambda: parameters["min_confidence"],
             ),
@@ -230,10 +231,11 @@ class LocalizerNode(LifecycleNode):
     # Callbacks ---------------------------------------------------------------------------------
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        if self._worker is not None:
+        worker = self._worker  # once: deactivation may take it away meanwhile
+        if worker is not None:
             self._statistics.received()
             self._newest = message
-            self._worker.submit(Frame(message))
+            worker.submit(Frame(message))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         if self._cameras is None:

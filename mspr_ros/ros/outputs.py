@@ -14,6 +14,7 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import ColorRGBA, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
+from mspr_ros.bundle import UNKNOWN_SCENE
 from mspr_ros.geometry import Array
 from mspr_ros.ros.conversions import message_from_transform, ns_from_stamp, pose_from_transform
 from mspr_ros.ros.tf_policy import ParentWatch
@@ -21,6 +22,7 @@ from mspr_ros.ros.tf_policy import ParentWatch
 # Reliable: a pose is small and precious. The depth covers a subscriber that is busy for a while.
 POSE_QOS = QoSProfile(depth=50)
 PATH_LENGTH = 2000
+CAMERA_MARKER, SCENE_MARKER = "camera", "scene"  # namespaces
 PATH_INTERVAL_NS = 500_000_000  # a path grows; sending all of it with each frame would not scale
 
 
@@ -67,11 +69,12 @@ class PoseOutputs:
         self._covariance = create(PoseWithCovarianceStamped, "~/pose_with_covariance", POSE_QOS)
         self._scene = create(String, "~/scene", POSE_QOS)
         self._path = create(Path, "~/path", QoSProfile(depth=1))
-        self._markers = create(MarkerArray, "~/markers", QoSProfile(depth=1))
+        self._markers = create(MarkerArray, "~/markers", POSE_QOS)  # the scene, with a stamp
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
         self._trail = Path()
         self._trail_scene = ""
         self._trail_sent_ns = 0
+        self._tf_stamps_ns: dict[str, int] = {}  # of the last transform, by frame
 
     def release(self) -> None:
         """Destroy the publishers."""
@@ -85,21 +88,23 @@ class PoseOutputs:
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._broadcaster.pub_tf)
 
-    def publish_scene(self, scene: str) -> None:
-        """Publish the scene of a frame, or `unknown`."""
-        self._scene.publish(String(data=scene))
+    def publish_nothing_known(self, header: Header) -> None:
+        """Say of an image, by its header, that it gave no pose: an unknown scene, no markers."""
+        self._scene.publish(String(data=UNKNOWN_SCENE))
+        if self._markers.get_subscription_count() > 0:
+            self._markers.publish(no_markers(header))
 
     def publish(self, answer: Answer) -> None:
         """Publish a pose everywhere, TF first: who gets the pose may look TF up at once."""
         header = Header(stamp=answer.stamp, frame_id=answer.map_frame)
-        if answer.publish_tf:
+        if answer.publish_tf and self._is_new_on_tf(answer):
             self._watch.note_own(answer.map_frame, answer.frame)
             self._broadcaster.sendTransform(
                 message_from_transform(
                     answer.T_map_frame, answer.map_frame, answer.frame, answer.stamp
                 )
             )
-        self.publish_scene(answer.scene)
+        self._scene.publish(String(data=answer.scene))
         stamped = PoseStamped(header=header, pose=pose_from_transform(answer.T_map_frame))
         self._pose.publish(stamped)
         with_covariance = PoseWithCovarianceStamped(header=header)
@@ -109,6 +114,13 @@ class PoseOutputs:
         self._extend_path(answer.scene, stamped)
         if self._markers.get_subscription_count() > 0:
             self._markers.publish(markers(header, answer))
+
+    def _is_new_on_tf(self, answer: Answer) -> bool:
+        """Say whether TF lacks this stamp: `~/localize` may ask for an image a second time."""
+        stamp_ns = ns_from_stamp(answer.stamp)
+        is_new = self._tf_stamps_ns.get(answer.frame) != stamp_ns
+        self._tf_stamps_ns[answer.frame] = stamp_ns
+        return is_new
 
     def _extend_path(self, scene: str, stamped: PoseStamped) -> None:
         # Each scene has coordinates of its own: a line from one to the next would be a lie.
@@ -131,7 +143,7 @@ def markers(header: Header, answer: Answer) -> MarkerArray:
     color = ColorRGBA(r=1.0 - shade, g=0.4 + 0.5 * shade, b=0.2, a=1.0)
     pose = pose_from_transform(answer.T_map_cam)
     pyramid = Marker(
-        header=header, ns="camera", id=0, type=Marker.LINE_LIST, pose=pose, color=color
+        header=header, ns=CAMERA_MARKER, id=0, type=Marker.LINE_LIST, pose=pose, color=color
     )
     pyramid.scale.x = 0.01
     corners = [Point(x=x, y=y, z=0.3) for x, y in ((-0.2, -0.15), (0.2, -0.15), (0.2, 0.15))]
@@ -140,18 +152,37 @@ def markers(header: Header, answer: Answer) -> MarkerArray:
         pyramid.points += [Point(), corner, corner, corners[(index + 1) % 4]]
     text = Marker(
         header=header,
-        ns="scene",
+        ns=SCENE_MARKER,
         id=0,
         type=Marker.TEXT_VIEW_FACING,
         pose=pose_from_transform(answer.T_map_cam),
         color=color,
-        text=f"{answer.scene} {answer.confidence:.2f}",
+        text=f"{answer.scene}\n{answer.confidence:.2f}",
     )
     text.scale.z = 0.15
     text.pose.position.z += 0.3
     for marker in (pyramid, text):
         marker.lifetime.sec = 2
     return MarkerArray(markers=[pyramid, text])
+
+
+def no_markers(header: Header) -> MarkerArray:
+    """Take the drawing away: the image of this header gave no pose."""
+    return MarkerArray(
+        markers=[
+            Marker(header=header, ns=name, id=0, action=Marker.DELETE, text=UNKNOWN_SCENE)
+            for name in (CAMERA_MARKER, SCENE_MARKER)
+        ]
+    )
+
+
+def stamped_scenes(message: MarkerArray) -> dict[int, str]:
+    """Read from `~/markers` which scene the image of a stamp (ns) was recognised as."""
+    return {
+        ns_from_stamp(marker.header.stamp): marker.text.partition("\n")[0]
+        for marker in message.markers
+        if marker.ns == SCENE_MARKER
+    }
 
 
 def is_stamped(stamp: Any) -> bool:

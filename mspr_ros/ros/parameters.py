@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class ParameterSpec:
         choices: The values allowed, if they can be listed.
         minimum: Smallest number allowed.
         maximum: Largest number allowed.
+        later: Values that a later version will take.
+        at_reload: Read when the bundle is loaded; a change is told to wait for ~/reload.
     """
 
     name: str
@@ -44,6 +46,8 @@ class ParameterSpec:
     choices: tuple[Any, ...] = ()
     minimum: float = -math.inf
     maximum: float = math.inf
+    later: tuple[Any, ...] = ()
+    at_reload: bool = False
 
     def problem_with(self, value: Any) -> str:
         """Say why a value is refused; an empty string if it is fine."""
@@ -55,7 +59,8 @@ class ParameterSpec:
             return f"parameter '{self.name}' must be {wanted.__name__}, got {got}"
         if self.choices and value not in self.choices:
             known = ", ".join(str(choice) for choice in self.choices)
-            return f"parameter '{self.name}' must be one of {known}; got {value!r}"
+            got = f"{value!r} comes with a later version" if value in self.later else repr(value)
+            return f"parameter '{self.name}' must be one of {known}; got {got}"
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if is_number and not self.minimum <= value <= self.maximum:  # NaN is refused here too
             return (
@@ -95,6 +100,7 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
         "",
         "Folder of the bundle (weights.safetensors, bundle.json). Read at configure and by "
         "~/reload. Empty: the demo bundle, which knows only the simulator's rooms.",
+        at_reload=True,
     ),
     ParameterSpec("device", "auto", "auto, cpu, cuda or cuda:N.", read_only=True),
     ParameterSpec(
@@ -125,11 +131,12 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
         "the camera; nothing where odometry stands above it.",
         read_only=True,
         choices=("auto", "none", "map_to_camera", "map_to_base"),
+        later=("map_to_odom",),
     ),
     ParameterSpec(
         "tf_settle_s",
         1.0,
-        "auto decides when TF has brought no new frame for this long.",
+        "What goes to TF is decided when TF has brought no new frame for this long.",
         read_only=True,
         minimum=0.0,
         maximum=60.0,
@@ -150,7 +157,12 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
         choices=("best_effort", "reliable"),
     ),
     ParameterSpec("autostart", True, "Configure and activate without being told.", True),
-    ParameterSpec("scene", "", "Localize in this scene only; empty: recognise it."),
+    ParameterSpec(
+        "scene",
+        "",
+        "Localize in this scene only; empty: recognise it. Read at configure and by ~/reload.",
+        at_reload=True,
+    ),
     ParameterSpec(
         "max_rate_hz",
         0.0,
@@ -189,6 +201,7 @@ class NodeParameters:
 
     def __init__(self, node: Node, specs: Sequence[ParameterSpec]) -> None:
         self._specs = {spec.name: spec for spec in specs}
+        self._specs_at_reload = {spec.name for spec in specs if spec.at_reload}
         overrides = {
             name: parameter.value
             for name, parameter in getattr(node, "_parameter_overrides", {}).items()
@@ -208,12 +221,16 @@ class NodeParameters:
             return list(value or ())
         return float(value) if isinstance(default, float) else value
 
-    def _check(self, parameters: Iterable[Parameter]) -> SetParametersResult:
+    def _check(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         for parameter in parameters:
             spec = self._specs.get(parameter.name)
             problem = spec.problem_with(parameter.value) if spec else ""
             if problem:
                 return SetParametersResult(successful=False, reason=problem)
+        waiting = [p.name for p in parameters if p.name in self._specs_at_reload]
+        if waiting:  # rclpy tells no reason with a success
+            names = ", ".join(waiting)
+            self._node.get_logger().info(f"{names}: takes effect at configure or ~/reload")
         return SetParametersResult(successful=True)
 
 

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
-from mspr_ros.bundle import UNKNOWN_SCENE, SceneInfo
+from mspr_ros.bundle import SceneInfo
 from mspr_ros.camera import CameraModel
 from mspr_ros.errors import ImageError
 from mspr_ros.geometry import Array, covariance_at_offset
@@ -130,23 +130,25 @@ class Pipeline:
 
     def process(self, frame: Frame) -> None:
         """Answer one image; whatever is wrong with it is counted and reported, never raised."""
+        done = False
         try:
             text = self._localize(frame)
             done = True
         except ImageError as error:
-            kind, text, done = "image", str(error), False
-            self._statistics.malformed(kind, text)
+            text = str(error)
+            self._statistics.malformed("image", text)
             self._warn("malformed", f"image not used: {text}")
         except _Rejected as rejected:
-            text, done = str(rejected), False
+            text = str(rejected)
             self._statistics.rejection(rejected.kind, text)
-            self._outputs.publish_scene(UNKNOWN_SCENE)
         except Exception as error:
-            text, done = f"{type(error).__name__}: {error}", False
+            text = f"{type(error).__name__}: {error}"
             raise  # a mistake of ours, or a GPU out of memory: the worker reports it
         finally:
             if frame.reply is not None:
                 frame.reply.put((done, text))
+            if not done:
+                self._outputs.publish_nothing_known(frame.message.header)
 
     def _localize(self, frame: Frame) -> str:
         localizer = self.localizer  # once: it may be swapped meanwhile
@@ -200,7 +202,7 @@ class Pipeline:
         return estimate, estimate.T_map_cam @ T_rotated_cam(rotation_deg)
 
     def _answer(self, header: Any, estimate: PoseEstimate, T_map_cam: Array) -> Answer:
-        camera_frame = header.frame_id
+        camera_frame = header.frame_id.lstrip("/")  # tf2 knows no leading slash
         decision = self._decision(header)
         T_map_frame, covariance = T_map_cam, estimate.covariance
         if decision.frame != camera_frame:

@@ -12,6 +12,7 @@ from mspr_ros.ros.pipeline import Frame, Pipeline
 from mspr_ros.ros.worker import NewestFrameWorker
 
 SILENCE_S = 3.0  # without an image for this long an active node warns
+MALFORMED_RECENT_S = 10.0  # a bad message is warned of for this long; its count stays
 
 
 def node_report(
@@ -46,7 +47,7 @@ def node_report(
         values.update(_pipeline_values(pipeline))
         if pipeline.decision is not None and pipeline.decision.is_problem:
             warnings.append(pipeline.decision.reason)
-    if statistics.num_malformed:
+    if statistics.malformed_age_s() <= MALFORMED_RECENT_S:
         last = values.get("last_malformed", "")
         warnings.append(f"{statistics.num_malformed} malformed messages, the last: {last}")
     hardware_id = values.get("bundle_hash", "")

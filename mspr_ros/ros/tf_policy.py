@@ -39,7 +39,7 @@ class ParentWatch:
     def note_own(self, parent: str, child: str) -> None:
         """Take in a link before this node publishes it: its echo is no second parent."""
         with self._lock:
-            self._own.add((parent, child))
+            self._own.add((parent.lstrip("/"), child.lstrip("/")))
 
     def quiet_s(self) -> float:
         """Give the time since the last new link."""
@@ -49,11 +49,12 @@ class ParentWatch:
     def parents(self, frame: str) -> list[str]:
         """Give the frames that others have put above a frame, normally none or one."""
         with self._lock:
-            return list(self._parents.get(frame, ()))
+            return list(self._parents.get(frame.lstrip("/"), ()))
 
     def ancestors(self, frame: str) -> list[str]:
         """Give the frames above a frame, nearest first, following the first parent heard."""
         found: list[str] = []
+        frame = frame.lstrip("/")
         with self._lock:
             while self._parents.get(frame):
                 frame = self._parents[frame][0]
@@ -105,7 +106,8 @@ class TfPolicy:
         mode: `auto`, `none`, `map_to_camera` or `map_to_base`.
         base_frame: The robot's frame.
         odom_frame: The odometry's frame.
-        settle_s: `auto` decides when TF has been quiet for this long.
+        settle_s: Decides when TF has been quiet for this long. Before that, a frame may have a
+            parent that has not been heard of yet.
         watch: What TF knows.
     """
 
@@ -113,8 +115,8 @@ class TfPolicy:
         self, mode: str, base_frame: str, odom_frame: str, settle_s: float, watch: ParentWatch
     ) -> None:
         self._mode = mode
-        self._base_frame = base_frame
-        self._odom_frame = odom_frame
+        self._base_frame = base_frame.lstrip("/")
+        self._odom_frame = odom_frame.lstrip("/")
         self._settle_s = settle_s
         self._watch = watch
         self._last: dict[str, TfDecision] = {}  # by camera frame
@@ -125,18 +127,20 @@ class TfPolicy:
         Once decided, a change in TF is followed when TF has settled again; a second parent is
         seen at once.
         """
-        decision: TfDecision | None
+        camera_frame = camera_frame.lstrip("/")
         if self._mode == "none":
             return TfDecision(camera_frame, False, "publish_tf is none")
-        if self._mode == "map_to_camera":
-            decision = TfDecision(camera_frame, True, "publish_tf is map_to_camera")
-        elif self._mode == "map_to_base":
-            decision = TfDecision(self._base_frame, True, "publish_tf is map_to_base")
-        elif self._watch.quiet_s() >= self._settle_s:
-            decision = self._last[camera_frame] = self._decide_auto(camera_frame)
-        else:
-            decision = self._last.get(camera_frame)
+        if self._watch.quiet_s() >= self._settle_s:
+            self._last[camera_frame] = self._decide(camera_frame)
+        decision = self._last.get(camera_frame)
         return self._guarded(decision) if decision else None
+
+    def _decide(self, camera_frame: str) -> TfDecision:
+        if self._mode == "map_to_camera":
+            return TfDecision(camera_frame, True, "publish_tf is map_to_camera")
+        if self._mode == "map_to_base":
+            return TfDecision(self._base_frame, True, "publish_tf is map_to_base")
+        return self._decide_auto(camera_frame)
 
     def _decide_auto(self, camera_frame: str) -> TfDecision:
         above = self._watch.ancestors(camera_frame)
