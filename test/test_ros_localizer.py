@@ -461,7 +461,7 @@ def test_localize_on_an_answered_image_gives_its_pose_anew_but_tf_only_once(
     robot.send(1)
     assert ros.call(Trigger, "localizer/localize").success
     robot.send(2)
-    wait_until(lambda: len(robot.transforms) >= 2)
+    wait_until(lambda: len(robot.poses) == 3 and len(robot.transforms) >= 2)
     assert [ns_from_stamp(pose.header.stamp) for pose in robot.poses] == [1, 1, 2]
     # TF keeps its order: a second one of stamp 1 would have come before that of stamp 2.
     assert [ns_from_stamp(m.transforms[0].header.stamp) for m in robot.transforms] == [1, 2]

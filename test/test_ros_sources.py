@@ -32,6 +32,7 @@ from mspr_ros.ros.conversions import (
     transform_from_pose_message,
 )
 from mspr_ros.ros.odometry import DRIFT_PER_M, DRIFT_PER_RAD, OdometryMessages
+from mspr_ros.ros.source import missing_listeners
 from mspr_ros.simulator.drive import Drive
 from mspr_ros.simulator.odometry import OdometryDrift
 from mspr_ros.simulator.recording import pinhole
@@ -270,6 +271,19 @@ def test_odometry_tells_velocity_and_how_far_it_may_be_off() -> None:
     expected = np.sqrt(np.diag(np.reshape(told[-1].pose.covariance, (6, 6)))[[0, 1, 5]])
     np.testing.assert_allclose(spread, expected, rtol=0.25)
     assert np.corrcoef(np.transpose(ends))[1, 2] * told[-1].pose.covariance[6 + 5] > 0.0
+
+
+def test_a_topic_named_twice_waits_for_two_listeners(ros: Harness) -> None:
+    image = ros.tester.create_publisher(Image, "image", 10)
+    info = ros.tester.create_publisher(CameraInfo, "camera_info", 10)
+    publishers, names = [image, info], ["/image", "/camera_info", "/camera_info", "/elsewhere"]
+    assert missing_listeners(publishers, names) == ["/image", "/camera_info"]
+    ros.collect(Image, "image")
+    ros.collect(CameraInfo, "camera_info")
+    wait_until(lambda: missing_listeners(publishers, names) == ["/camera_info"])
+    assert info.get_subscription_count() == 1
+    ros.collect(CameraInfo, "camera_info")
+    wait_until(lambda: not missing_listeners(publishers, names))
 
 
 def test_an_unknown_scene_or_parameter_is_refused(ros: Harness) -> None:

@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "reliability": "reliable",
             # The localizer has to see that TF has settled before the first image.
             "start_delay_s": 2.0,
-            "wait_for": "image,camera_info,ground_truth/pose,ground_truth/scene",
+            # camera_info is heard by the localizer and by this command.
+            "wait_for": "image,camera_info,camera_info,ground_truth/pose,ground_truth/scene",
         },
         args.output / "camera.log",
     )

@@ -45,7 +45,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     transport = "raw" if "image" in counts else "compressed"
     image = "image" if transport == "raw" else "image/compressed"
     waited_for = [name for name in counts if name.startswith("ground_truth/")]
-    waited_for += [image, "replay/sent"] + ["camera_info"] * ("camera_info" in counts)
+    waited_for += [image, "replay/sent"]
+    if "camera_info" in counts:
+        waited_for += ["camera_info"] * 2  # of the localizer and of this command
     prepare_output(args.output, args.force)
     source = LiveNode(
         "mspr_ros.ros.bag_player_node",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rclpy.duration import Duration
@@ -24,8 +25,8 @@ SOURCE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "wait_for",
         "image",
-        "Publish nothing before each of these topics (comma-separated) has a listener; empty: "
-        "start at once.",
+        "Publish nothing before each of these topics (comma-separated) has a listener, as many "
+        "as it is named times; empty: start at once.",
         read_only=True,
     ),
     ParameterSpec(
@@ -99,18 +100,31 @@ def wait_for_listeners(
     Args:
         node: Says what is waited for.
         publishers: The node's.
-        wait_for: Comma-separated names, relative to the node's namespace.
+        wait_for: Comma-separated names, relative to the node's namespace; see `missing_listeners`.
         start_delay_s: How long to wait after that.
         stopping: Ends the wait.
     """
-    names = {node.resolve_topic_name(name.strip()) for name in wait_for.split(",") if name.strip()}
-    waited_for = [publisher for publisher in publishers if publisher.topic_name in names]
+    names = [node.resolve_topic_name(name.strip()) for name in wait_for.split(",") if name.strip()]
     node.get_logger().info(f"waiting for listeners of {', '.join(sorted(names)) or 'nothing'}")
-    while not stopping.is_set():
-        if all(publisher.get_subscription_count() > 0 for publisher in waited_for):
-            break
+    while missing_listeners(publishers, names) and not stopping.is_set():
         stopping.wait(0.02)
     stopping.wait(start_delay_s)
+
+
+def missing_listeners(publishers: Sequence[Publisher], names: Sequence[str]) -> list[str]:
+    """Name the topics that too few listen to yet.
+
+    Args:
+        publishers: Those of the node; names of other topics are not waited for.
+        names: Topics waited for. One that two nodes shall hear stands there twice: with the first
+            alone, the start could be lost to the second.
+    """
+    wanted = Counter(names)
+    return [
+        publisher.topic_name
+        for publisher in publishers
+        if publisher.get_subscription_count() < wanted[publisher.topic_name]
+    ]
 
 
 def flush(publishers: Sequence[Publisher], timeout_s: float = 3.0) -> None:
