@@ -149,7 +149,8 @@ def save_bundle(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
         partial = Path(temporary) / folder.name
         partial.mkdir()
-        safetensors.torch.save_file(tensors, partial / WEIGHTS_FILE)
+        # Not save_file, which makes a file that only its owner may read.
+        (partial / WEIGHTS_FILE).write_bytes(safetensors.torch.save(tensors))
         text = json.dumps(values, indent=2) + "\n"
         (partial / METADATA_FILE).write_text(text, encoding="utf-8")
         if folder.exists():
