@@ -56,8 +56,8 @@ class FakeLocalizer:
         self.gate.set()
 
     def localize(self, image: Any, camera: CameraModel | None = None) -> PoseEstimate:
-        self.gate.wait(TIMEOUT_S)
         self.asked.append((image.copy(), camera))
+        self.gate.wait(TIMEOUT_S)
         values: dict[str, Any] = dict(
             T_map_cam=T_MAP_CAM,
             scene="kitchen",

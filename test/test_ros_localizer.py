@@ -145,8 +145,10 @@ def test_a_burst_is_answered_with_the_newest_and_the_counts_add_up(ros: Harness)
     robot = Robot(ros, reliability="reliable")
     robot.start_camera()
     robot.send(1)
+    num_asked = len(robot.fake.asked)
     robot.fake.gate.clear()
     robot.images.publish(image_message(2))
+    wait_until(lambda: len(robot.fake.asked) > num_asked)  # in work: it cannot be dropped any more
     for stamp_ns in range(3, 8):  # no more than the subscription's depth at once
         robot.images.publish(image_message(stamp_ns))
         wait_until(lambda n=stamp_ns: robot.node._worker.counts.received == n)
