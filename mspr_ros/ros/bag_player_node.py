@@ -34,13 +34,13 @@ from mspr_ros.bags import (
 )
 from mspr_ros.ros.conversions import ns_from_stamp, stamp_from_ns
 from mspr_ros.ros.parameters import NodeParameters, ParameterSpec
-from mspr_ros.ros.running import end_process, run_node
 from mspr_ros.ros.source import (
     SOURCE_PARAMETERS,
     Pace,
     SourceThread,
     flush,
     image_qos,
+    run_source,
     wait_for_listeners,
 )
 
@@ -252,15 +252,7 @@ def _shift_stamps(message: Any, shift_ns: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the node until the bag is at its end."""
-    failed = False
-
-    def is_done(node: BagPlayer) -> bool:
-        nonlocal failed
-        failed = bool(node.thread.failure)
-        return node.thread.is_done
-
-    status = run_node(BagPlayer, arguments, leave=BagPlayer.leave, is_done=is_done)
-    end_process(status or int(failed))
+    run_source(BagPlayer, arguments)
 
 
 if __name__ == "__main__":

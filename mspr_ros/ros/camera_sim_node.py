@@ -30,13 +30,13 @@ from mspr_ros.ros.conversions import (
 )
 from mspr_ros.ros.odometry import DRIFT_PER_M, DRIFT_PER_RAD, OdometryMessages
 from mspr_ros.ros.parameters import NodeParameters, ParameterSpec
-from mspr_ros.ros.running import end_process, run_node
 from mspr_ros.ros.source import (
     SOURCE_PARAMETERS,
     Pace,
     SourceThread,
     flush,
     image_qos,
+    run_source,
     wait_for_listeners,
 )
 from mspr_ros.simulator.drive import Drive, DriveFrame
@@ -250,15 +250,7 @@ class CameraSim(Node):
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the node until a signal comes or all frames are sent."""
-    failed = False
-
-    def is_done(node: CameraSim) -> bool:
-        nonlocal failed
-        failed = bool(node.thread.failure)
-        return node.thread.is_done
-
-    status = run_node(CameraSim, arguments, leave=CameraSim.leave, is_done=is_done)
-    end_process(status or int(failed))
+    run_source(CameraSim, arguments)
 
 
 if __name__ == "__main__":

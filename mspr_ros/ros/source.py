@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -13,6 +14,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from mspr_ros.ros.parameters import ParameterSpec
+from mspr_ros.ros.running import end_process, run_node
 
 SOURCE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
@@ -153,3 +155,21 @@ class Pace:
             self._stopping.wait(left_s)
         # Steady as long as the source keeps up.
         self._last_s = due_s if time.monotonic() - due_s < interval_s else time.monotonic()
+
+
+def run_source(create: Callable[[], Any], arguments: Sequence[str] | None) -> NoReturn:
+    """Run a source as a process, until a signal comes or all is sent.
+
+    Args:
+        create: Makes the node, which has a `SourceThread` as `thread` and a method `leave`.
+        arguments: Command line, with `--ros-args`; None for the process's own.
+    """
+    failed = False
+
+    def is_done(node: Any) -> bool:
+        nonlocal failed
+        failed = bool(node.thread.failure)
+        return bool(node.thread.is_done)
+
+    status = run_node(create, arguments, leave=lambda node: node.leave(), is_done=is_done)
+    end_process(status or int(failed))
