@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a bundle from datasets"),
     "evaluate": ("evaluate", "measure a bundle on a dataset"),
     "localize": ("localize", "give the poses of image files"),
+    "attention": ("attention", "draw what the network looks at in an image"),
     "import-reference": ("import_reference", "turn the paper's own weights into a bundle"),
     "make-bag": ("make_bag", "write a dataset's frames into a ROS 2 bag"),
     "replay": ("replay", "play a bag into the running node and measure its poses"),
