@@ -394,7 +394,7 @@ def test_command_line_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     arguments = ["import", "7scenes", str(source), "-o", str(tmp_path / "d")]
     for extra, message in (
         (["--intrinsics", "1,2,3"], "expected fx,fy,cx,cy"),
-        (["--poses-only"], "are for the format 'labels'"),
+        (["--poses-only"], "--poses-only is for the format labels or"),
         (["--camera-info", str(tmp_path / "none.yaml")], "cannot read"),
     ):
         assert main([*arguments, *extra]) == 1

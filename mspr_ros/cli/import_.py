@@ -1,4 +1,4 @@
-"""`mspr import FORMAT SRC -o DATASET`: turn a recording into a dataset."""
+"""`mspr import FORMAT SRC -o DATASET`: turn a recording into a dataset; `check` looks at one."""
 
 from __future__ import annotations
 
@@ -15,24 +15,45 @@ if TYPE_CHECKING:
 
 # Named here and not read from the table of readers, so that `--help` loads nothing heavy; a test
 # compares the two.
-FORMATS = ("7scenes", "tum", "labels")
+FORMATS = ("7scenes", "tum", "labels", "colmap", "transforms", "csv", "images", "cambridge")
+CHECK = "check"
 CONVENTIONS = ("map_from_cam", "cam_from_map", "7scenes", "cambridge")
+AXES = ("optical", "opengl", "ros")
+CHECK_FILE = "check.png"
+# Options that only some formats know, and what they are by default.
+FORMATS_OF_OPTION: dict[str, tuple[str, ...]] = {
+    "convention": ("labels", "csv", "images"),
+    "image_root": ("labels", "colmap", "transforms", "csv"),
+    "poses_only": ("labels", "colmap", "transforms", "csv"),
+    "axes": ("transforms", "csv", "images"),
+    "quaternion": ("csv",),
+    "columns": ("csv",),
+    "trajectory": ("images",),
+    "max_difference": ("images",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `mspr import`."""
-    parser.add_argument("format", choices=FORMATS, help="layout of the source")
+    parser.add_argument(
+        "format", choices=(*FORMATS, CHECK), help="layout of the source; check: look at a dataset"
+    )
     parser.add_argument("source", type=Path, help="folder or file to read")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to make"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DATASET",
+        help="folder to make (check: the picture to write)",
     )
     parser.add_argument("--name", default="", help="name of the dataset (default: its folder's)")
     parser.add_argument("--scene", default="", help="name of the scene (default: the source's)")
     parser.add_argument(
-        "--split",
-        default="",
-        choices=("train", "val", "test"),
-        help="split of frames for which the source names none",
+        "--check",
+        action="store_true",
+        help=f"look at the result: draw the cameras to DATASET/{CHECK_FILE}, and warn where poses "
+        "look inverted or the axes of another kind",
     )
     camera = parser.add_mutually_exclusive_group()
     camera.add_argument(
@@ -54,66 +75,151 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out frames that have a problem instead of refusing the source",
     )
+    _add_split_arguments(parser)
     _add_format_arguments(parser)
+
+
+def _add_split_arguments(parser: argparse.ArgumentParser) -> None:
+    splits = parser.add_argument_group("splits")
+    splits.add_argument(
+        "--split",
+        default="",
+        choices=("train", "val", "test"),
+        help="split of frames for which the source names none",
+    )
+    splits.add_argument(
+        "--test-fraction",
+        type=_fraction,
+        default=0.0,
+        metavar="F",
+        help="cut this share of each sequence out as test blocks, between guards in neither split",
+    )
+    splits.add_argument(
+        "--test-blocks", type=int, default=2, metavar="N", help="blocks a sequence (default 2)"
+    )
 
 
 def _add_format_arguments(parser: argparse.ArgumentParser) -> None:
     times = parser.add_argument_group("time")
     times.add_argument(
-        "--rate-hz",
-        type=_positive,
-        default=30.0,
-        help="rate of made-up stamps, for sources without (7scenes, labels; default 30)",
+        "--rate-hz", type=_positive, default=30.0, help="rate of made-up stamps (default 30)"
     )
     times.add_argument(
         "--max-gap",
         type=_positive,
         default=0.05,
         metavar="SECONDS",
-        help="poses further apart are not interpolated between (tum; default 0.05)",
+        help="poses further apart are not interpolated between (tum, images; default 0.05)",
     )
-    labels = parser.add_argument_group("labels")
-    labels.add_argument(
+    times.add_argument(
+        "--max-difference",
+        type=_positive,
+        metavar="SECONDS",
+        help="an image without poses around it takes the nearest one up to here (images; 0.01)",
+    )
+    poses = parser.add_argument_group("poses")
+    poses.add_argument(
         "--convention",
         choices=CONVENTIONS,
         default="",
-        help="what q means (default: known for the scenes of 7-Scenes and Cambridge)",
+        help="what a pose means (labels: only its quaternion; csv: to be declared; images)",
     )
-    labels.add_argument(
-        "--image-root", type=Path, metavar="DIR", help="where img_path starts (default: the CSV)"
+    poses.add_argument(
+        "--axes",
+        choices=AXES,
+        default="",
+        help="axes of the camera: optical (x right, y down, z forward; csv, images), opengl (x "
+        "right, y up, z back; transforms), ros (x forward, y left, z up)",
     )
-    labels.add_argument("--poses-only", action="store_true", help="do without the image files")
+    poses.add_argument(
+        "--quaternion", choices=("xyzw", "wxyz"), default="", help="order of q1,q2,q3,q4 (csv)"
+    )
+    poses.add_argument(
+        "--columns",
+        type=_columns,
+        default={},
+        metavar="image=NAME,tx=NAME,...",
+        help="names of the columns, where they are others than usual (csv)",
+    )
+    poses.add_argument(
+        "--scale",
+        type=_positive,
+        default=1.0,
+        metavar="METRES",
+        help="metres in one unit of the source (COLMAP and NeRF know no metres; default 1)",
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument("--trajectory", type=Path, metavar="FILE", help="the poses (images)")
+    files.add_argument(
+        "--image-root",
+        type=Path,
+        metavar="DIR",
+        help="where the images' names start (labels, colmap, transforms, csv)",
+    )
+    files.add_argument("--poses-only", action="store_true", help="do without the image files")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Import, print the summary, and give it."""
+    if args.format == CHECK:
+        return _check(args.source, args.output)
     from mspr_ros.data.importers import import_dataset
-    from mspr_ros.data.recording import ImportOptions
 
-    only_labels = (args.convention, args.image_root, args.poses_only)
-    if args.format != "labels" and any(only_labels):
-        raise MsprError("--convention, --image-root and --poses-only are for the format 'labels'")
+    _refuse_strange_options(args)
     summary = import_dataset(
         args.format,
         args.source,
         args.output,
-        options=ImportOptions(
-            scene=args.scene,
-            split=args.split,
-            rate_hz=args.rate_hz,
-            max_gap_s=args.max_gap,
-            convention=args.convention,
-            image_root=args.image_root,
-            poses_only=args.poses_only,
-        ),
+        options=_options(args),
         name=args.name,
         intrinsics=_intrinsics(args),
         placing=args.place,
         skip_broken=args.skip_broken,
+        test_fraction=args.test_fraction,
+        test_blocks=args.test_blocks,
     )
     _print(summary, args.output)
+    result = _as_json(summary, args.output)
+    if args.check:
+        result["check"] = _check(args.output, args.output / CHECK_FILE)
+    return result
+
+
+def _refuse_strange_options(args: argparse.Namespace) -> None:
+    problems = [
+        f"--{option.replace('_', '-')} is for the format {' or '.join(formats)}, "
+        f"not for {args.format}"
+        for option, formats in FORMATS_OF_OPTION.items()
+        if getattr(args, option) and args.format not in formats
+    ]
+    if problems:
+        raise MsprError("; ".join(problems))
+
+
+def _options(args: argparse.Namespace) -> Any:
+    from mspr_ros.data.recording import ImportOptions
+
+    options = ImportOptions(
+        scene=args.scene,
+        split=args.split,
+        rate_hz=args.rate_hz,
+        max_gap_s=args.max_gap,
+        convention=args.convention,
+        image_root=args.image_root,
+        poses_only=args.poses_only,
+        quaternion=args.quaternion,
+        axes=args.axes,
+        columns=args.columns,
+        trajectory=args.trajectory,
+        scale=args.scale,
+        max_difference_s=args.max_difference or ImportOptions.max_difference_s,
+    )
+    return options
+
+
+def _as_json(summary: ImportSummary, output: Path) -> dict[str, Any]:
     return {
-        "dataset": str(args.output),
+        "dataset": str(output),
         "name": summary.name,
         "frames": [
             {"scene": scene, "split": split, "count": count}
@@ -124,6 +230,50 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ],
         "synthetic_stamps": summary.synthetic_stamps,
         "problems": list(summary.problems),
+    }
+
+
+def _check(folder: Path, picture: Path) -> dict[str, Any]:
+    """Check a dataset's convention, draw its cameras, and print what was found."""
+    import sys
+
+    from mspr_ros.data.check import check_dataset
+    from mspr_ros.data.dataset import Dataset
+    from mspr_ros.evaluation.camera_plot import SceneView, cameras_figure
+    from mspr_ros.evaluation.plots import save_figure
+
+    if picture.exists():
+        raise MsprError(f"{picture} exists and is not overwritten; name another file")
+    if picture.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise MsprError(f"{picture} must be named *.png (or .svg, .pdf)")
+    dataset = Dataset.load(folder)
+    checks = check_dataset(dataset)
+    views = []
+    for check in checks:
+        frames = dataset.select(scene=check.scene)
+        sequences = [frame.sequence for frame in frames.frames]
+        note = "\n".join(check.warnings) or check.verdict
+        views.append(
+            SceneView(check.scene, frames.T_map_cam, sequences, note, bool(check.warnings))
+        )
+        print(f"{check.scene}: {check.frames} frames, {check.verdict}")
+        for warning in check.warnings:
+            print(f"WARNING: {check.scene}: {warning}", file=sys.stderr)
+    save_figure(cameras_figure(views, dataset.name), picture)
+    print(f"wrote {picture}")
+    return {
+        "picture": str(picture),
+        "scenes": [
+            {
+                "scene": check.scene,
+                "frames": check.frames,
+                "verdict": check.verdict,
+                "warnings": list(check.warnings),
+                "image_pairs": check.images.pairs,
+                "image_reading": check.images.reading,
+            }
+            for check in checks
+        ],
     }
 
 
@@ -158,3 +308,18 @@ def _positive(text: str) -> float:
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
     return value
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"expected a share in [0, 1), got {text}")
+    return value
+
+
+def _columns(text: str) -> dict[str, str]:
+    """Read `image=file,tx=x`; which names there are is the reader's to say."""
+    pairs = [word.partition("=") for word in text.split(",")]
+    if not all(role and equal and name for role, equal, name in pairs):
+        raise argparse.ArgumentTypeError(f"expected image=NAME,tx=NAME,..., got '{text}'")
+    return {role.strip(): name.strip() for role, _, name in pairs}

@@ -11,12 +11,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mspr_ros.camera import CameraModel
+from mspr_ros.data.cambridge import read_cambridge
 from mspr_ros.data.cameras import Intrinsics
+from mspr_ros.data.colmap import read_colmap
 from mspr_ros.data.frame import Frame
+from mspr_ros.data.image_folder import read_image_folder
 from mspr_ros.data.images import image_size
 from mspr_ros.data.label_csv import read_labels
+from mspr_ros.data.pose_csv import read_pose_csv
 from mspr_ros.data.recording import ImportOptions, Recording
 from mspr_ros.data.seven_scenes import read_seven_scenes
+from mspr_ros.data.splits import Part, guarded_blocks
+from mspr_ros.data.transforms_json import read_transforms_json
 from mspr_ros.data.tum import read_tum
 from mspr_ros.data.writer import Placing, write_dataset
 from mspr_ros.errors import DatasetError, ImageError
@@ -28,6 +34,11 @@ READERS: dict[str, Reader] = {
     "7scenes": read_seven_scenes,
     "tum": read_tum,
     "labels": read_labels,
+    "colmap": read_colmap,
+    "transforms": read_transforms_json,
+    "csv": read_pose_csv,
+    "images": read_image_folder,
+    "cambridge": read_cambridge,
 }
 CAMERA_NAME = "camera"
 
@@ -63,6 +74,8 @@ def import_dataset(
     intrinsics: Intrinsics | CameraModel | None = None,
     placing: Placing = "link",
     skip_broken: bool = False,
+    test_fraction: float = 0.0,
+    test_blocks: int = 2,
 ) -> ImportSummary:
     """Read a source, check all of it, and write it as a dataset folder.
 
@@ -75,6 +88,8 @@ def import_dataset(
         intrinsics: The camera of all images; one without a size takes it from the images.
         placing: Whether images are linked, copied or only referenced.
         skip_broken: Leave out frames that have a problem, counting them, instead of refusing all.
+        test_fraction: Share of each sequence to cut out as test blocks between guards.
+        test_blocks: Number of such blocks in a sequence; a short one gets fewer.
 
     Raises:
         DatasetError: With every problem found; nothing is written then.
@@ -85,14 +100,23 @@ def import_dataset(
         raise DatasetError(f"{source} does not exist")
     recording = READERS[format_name](source, options)
     frames = recording.frames
-    cameras: dict[str, CameraModel] = {}
+    cameras = dict(recording.cameras)
     problems = list(recording.problems)
+    if intrinsics is not None and cameras:
+        raise DatasetError(
+            f"{source} tells its cameras itself; leave --intrinsics and --camera-info out"
+        )
     if not options.poses_only:
-        frames, cameras = _with_camera(frames, intrinsics, problems)
+        frames, cameras = _with_camera(frames, cameras, intrinsics, problems)
     if problems and not skip_broken:
         raise DatasetError(f"{source} has {len(problems)} problem(s):", problems)
     if not frames:
         raise DatasetError(f"{source} has no frame to import", _told(recording.left_out))
+    left_out = dict(recording.left_out)
+    if test_fraction > 0.0:
+        frames = _cut_test_blocks(frames, test_fraction, test_blocks, left_out)
+    if options.scale != 1.0:
+        frames = tuple(_scaled(frame, options.scale) for frame in frames)
     write_dataset(
         output,
         name=name or output.absolute().name,
@@ -103,7 +127,6 @@ def import_dataset(
         synthetic_stamps=recording.synthetic_stamps,
         poses_only=options.poses_only,
     )
-    left_out = dict(recording.left_out)
     if problems:
         left_out["problems, skipped as asked"] = len(problems)
     return ImportSummary(
@@ -120,28 +143,80 @@ def _told(left_out: Mapping[str, int]) -> list[str]:
     return [f"{count} left out, {reason}" for reason, count in left_out.items()]
 
 
+def _scaled(frame: Frame, scale: float) -> Frame:
+    x, y, z = frame.position
+    return replace(frame, position=(scale * x, scale * y, scale * z))
+
+
+def _cut_test_blocks(
+    frames: tuple[Frame, ...], fraction: float, num_blocks: int, left_out: dict[str, int]
+) -> tuple[Frame, ...]:
+    """Make blocks of each sequence test frames, leaving the guards around them out.
+
+    Raises:
+        DatasetError: If the source has test frames already, or no sequence is long enough.
+    """
+    if any(frame.split == "test" for frame in frames):
+        raise DatasetError("the source has a test split of its own; leave --test-fraction out")
+    indices_of: dict[tuple[str, str], list[int]] = {}
+    for index, frame in enumerate(frames):
+        if frame.split in ("", "train"):
+            indices_of.setdefault((frame.scene, frame.sequence), []).append(index)
+    split_of = {index: frame.split for index, frame in enumerate(frames)}
+    guards = 0
+    for indices in indices_of.values():
+        stamps = [frames[index].stamp_ns for index in indices]
+        parts = guarded_blocks(stamps, num_blocks=num_blocks, fraction=fraction)
+        for index, part in zip(indices, parts, strict=True):
+            split_of[index] = {Part.VALIDATION: "test", Part.GUARD: "guard"}.get(part, "train")
+            guards += part == Part.GUARD
+    if "test" not in split_of.values():
+        raise DatasetError(
+            "no sequence is long enough for a test block between guards of 10 frames; ask for "
+            "another --test-fraction, or record more"
+        )
+    left_out["guards around test blocks"] = guards
+    return tuple(
+        replace(frame, split=split_of[index])
+        for index, frame in enumerate(frames)
+        if split_of[index] != "guard"
+    )
+
+
 def _with_camera(
     frames: tuple[Frame, ...],
+    own: Mapping[str, CameraModel],
     intrinsics: Intrinsics | CameraModel | None,
     problems: list[str],
 ) -> tuple[tuple[Frame, ...], dict[str, CameraModel]]:
-    """Decode every image and give its frame the camera; broken and odd-sized ones are told."""
-    camera = intrinsics if isinstance(intrinsics, CameraModel) else None
+    """Decode every image and give its frame the camera; broken and odd-sized ones are told.
+
+    Args:
+        frames: Those of a source with cameras of its own name them already.
+        own: The source's own cameras.
+        intrinsics: The camera of all images, where the source has none.
+        problems: Takes what is wrong.
+    """
+    cameras = dict(own)
+    if isinstance(intrinsics, CameraModel):
+        cameras[CAMERA_NAME] = intrinsics
     kept: list[Frame] = []
     for frame, size in zip(frames, _sizes(frames), strict=True):
         if isinstance(size, str):
             problems.append(size)
             continue
-        if camera is None and isinstance(intrinsics, Intrinsics):
-            camera = intrinsics.camera(*size)
+        if isinstance(intrinsics, Intrinsics) and CAMERA_NAME not in cameras:
+            cameras[CAMERA_NAME] = intrinsics.camera(*size)
+        name = CAMERA_NAME if intrinsics is not None else frame.camera
+        camera = cameras.get(name)
         if camera is not None and size != (camera.width, camera.height):
             problems.append(
                 f"{frame.image}: the image is {size[0]}x{size[1]} but the camera is "
                 f"{camera.width}x{camera.height}"
             )
             continue
-        kept.append(replace(frame, camera=CAMERA_NAME) if camera else frame)
-    return tuple(kept), {CAMERA_NAME: camera} if camera else {}
+        kept.append(replace(frame, camera=name))
+    return tuple(kept), cameras
 
 
 def _sizes(frames: tuple[Frame, ...]) -> Iterator[tuple[int, int] | str]:

@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from mspr_ros.camera import CameraModel
 from mspr_ros.data.frame import MAX_STAMP_NS, Frame, unit_quat
 from mspr_ros.errors import DatasetError
-from mspr_ros.geometry import Array, ArrayLike, as_float_tuple
+from mspr_ros.geometry import (
+    Array,
+    ArrayLike,
+    as_float_tuple,
+    invert_transform,
+    quat_xyzw_from_rotation,
+)
 
 # Published matrices hold seven digits; fusion drifts further from a rotation than rounding does.
 RIGID_TOLERANCE = 5e-3
 # Made-up stamps start at one second: zero means "the latest" or "not set" all over ROS.
 FIRST_SYNTHETIC_NS = 1_000_000_000
+# Numbers in file names above this are times or serial numbers, not frames to count by.
+MAX_FRAME_NUMBER = 10_000_000
+
+# What a pose in a file may mean: the transform from camera to map, its inverse, or a mixture, the
+# camera's centre in the map with the rotation of the inverse (NVM, Cambridge Landmarks).
+MAP_FROM_CAM, CAM_FROM_MAP, CENTRE_AND_CAM_FROM_MAP = "map_from_cam", "cam_from_map", "cambridge"
+# How the axes of a camera are named in a file: the columns are the optical axes (x right, y down,
+# z forward) in the file's own, so that R_map_optical = R_map_file @ AXES[name].
+AXES: dict[str, Array] = {
+    "optical": np.eye(3),
+    "opengl": np.diag([1.0, -1.0, -1.0]),  # x right, y up, z back
+    "ros": np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]),  # forward, left, up
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +53,12 @@ class ImportOptions:
         convention: Quaternion convention of a label file; empty derives it from the scene.
         image_root: Folder that the images of a label file are named from.
         poses_only: Whether to do without the image files.
+        quaternion: Order of unnamed quaternion columns, `xyzw` or `wxyz`.
+        axes: A key of `AXES`; empty for what the format itself says.
+        columns: Header names of a CSV by what they hold, for other names than the usual ones.
+        trajectory: File of the poses where images and poses lie apart.
+        max_difference_s: An image with no poses around it takes the nearest pose up to here.
+        scale: Metres in one unit of the source's positions.
     """
 
     scene: str = ""
@@ -42,18 +68,25 @@ class ImportOptions:
     convention: str = ""
     image_root: Path | None = None
     poses_only: bool = False
+    quaternion: str = ""
+    axes: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    trajectory: Path | None = None
+    max_difference_s: float = 0.01
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a reader found; cameras come later.
+    """What a reader found.
 
     Args:
-        frames: Frames without a camera.
+        frames: Frames; they name a camera only where the source has cameras of its own.
         scenes: The scenes in their fixed order.
         problems: Every frame that is refused, with its file and line.
         left_out: Frames left out although nothing is wrong with them, by reason.
         synthetic_stamps: Whether the stamps were made up.
+        cameras: The source's own cameras, by the names that frames use.
     """
 
     frames: tuple[Frame, ...]
@@ -61,6 +94,7 @@ class Recording:
     problems: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     synthetic_stamps: bool = False
+    cameras: Mapping[str, CameraModel] = field(default_factory=dict)
 
 
 def joined(recordings: Sequence[Recording]) -> Recording:
@@ -75,7 +109,30 @@ def joined(recordings: Sequence[Recording]) -> Recording:
         problems=tuple(text for recording in recordings for text in recording.problems),
         left_out=left_out,
         synthetic_stamps=any(recording.synthetic_stamps for recording in recordings),
+        cameras={
+            name: camera for recording in recordings for name, camera in recording.cameras.items()
+        },
     )
+
+
+def optical_pose(transform: ArrayLike, convention: str, axes: str) -> tuple[Array, Array]:
+    """Normalise a pose as a file has it to `T_map_cam` with optical axes.
+
+    Args:
+        transform: (4, 4) rigid, what the file says.
+        convention: `map_from_cam`, `cam_from_map` or `cambridge` (see above).
+        axes: A key of `AXES`.
+
+    Returns:
+        Camera centre in the map (3,) and rotation of `T_map_cam`, x y z w (4,).
+    """
+    T_map_file = np.array(transform, dtype=np.float64)
+    if convention == CAM_FROM_MAP:
+        T_map_file = invert_transform(T_map_file)
+    elif convention == CENTRE_AND_CAM_FROM_MAP:
+        T_map_file[:3, :3] = T_map_file[:3, :3].T
+    rotation = nearest_rotation(T_map_file[:3, :3]) @ AXES[axes]
+    return T_map_file[:3, 3], quat_xyzw_from_rotation(rotation)
 
 
 def make_frame(
@@ -86,15 +143,20 @@ def make_frame(
     image: Path,
     position: ArrayLike,
     quat_xyzw: ArrayLike,
+    camera: str = "",
 ) -> Frame:
-    """Build a frame without a camera from arrays (3,) and (4,)."""
+    """Build a frame from arrays (3,) and (4,)."""
     x, y, z = as_float_tuple(position)
     quat = unit_quat(as_float_tuple(quat_xyzw))
-    return Frame(scene, split, sequence, stamp_ns, "", image.absolute(), (x, y, z), quat)
+    return Frame(scene, split, sequence, stamp_ns, camera, image.absolute(), (x, y, z), quat)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, *, keep_blank: bool = False) -> Iterator[tuple[int, str]]:
     """Give (line number, text) of each line that is neither blank nor a `#` comment.
+
+    Args:
+        path: The file.
+        keep_blank: Give blank lines too, where they mean something.
 
     Raises:
         DatasetError: If the file cannot be read as text.
@@ -107,7 +169,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DatasetError(f"{path} is not a text file (UTF-8)") from None
     for line, content in enumerate(text.splitlines(), start=1):
         stripped = content.strip()
-        if stripped and not stripped.startswith("#"):
+        if (stripped or keep_blank) and not stripped.startswith("#"):
             yield line, stripped
 
 
@@ -136,6 +198,39 @@ def trailing_number(name: str) -> tuple[str, int | None]:
     """Split a file's stem at its last number: `image1_000056` gives (`image1_`, 56)."""
     match = re.fullmatch(r"(.*?)(\d+)\D*", name, flags=re.ASCII)
     return (match.group(1), int(match.group(2))) if match else (name, None)
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Give the key that sorts `frame2` before `frame10`."""
+    parts = re.split(r"(\d+)", name, flags=re.ASCII)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part]
+
+
+def with_synthetic_stamps(frames: Sequence[Frame], rate_hz: float) -> tuple[Frame, ...]:
+    """Sort frames by scene, sequence and image name, and make up their stamps at a rate.
+
+    Where the names of a sequence are one text and a number, the number counts, so that frames
+    which are missing leave a gap in time; else the place in the order does.
+    """
+    groups: dict[tuple[str, str, str], list[Frame]] = {}
+    for frame in frames:
+        groups.setdefault((frame.scene, frame.sequence, frame.camera), []).append(frame)
+    result: list[Frame] = []
+    for group in groups.values():
+        group.sort(key=lambda frame: natural_key(str(frame.image)))
+        parts = [trailing_number(frame.image.stem) for frame in group]
+        counted = [number for _, number in parts if number is not None]
+        by_number = (
+            len(set(counted)) == len(group)
+            and len({text for text, _ in parts}) == 1
+            and len({frame.image.parent for frame in group}) == 1
+            and max(counted) <= MAX_FRAME_NUMBER
+        )
+        for place, frame in enumerate(group):
+            number = counted[place] if by_number else place
+            stamp_ns = synthetic_stamp_ns(number, rate_hz)
+            result.append(replace(frame, stamp_ns=stamp_ns))
+    return tuple(result)
 
 
 def rigid_problem(transform: Array) -> str:

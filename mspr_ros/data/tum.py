@@ -28,12 +28,20 @@ from mspr_ros.geometry import Array, interpolate_poses
 
 
 @dataclass(frozen=True)
-class _Trajectory:
-    """Poses map_from_cam by time: stamps (N,), positions (N, 3), quaternions (N, 4)."""
+class Trajectory:
+    """Poses by time, as the file has them: stamps (N,), positions (N, 3), quaternions (N, 4)."""
 
     stamps_ns: npt.NDArray[np.int64]
     positions: Array
     quats_xyzw: Array
+
+    def at(
+        self, stamps_ns: npt.ArrayLike, max_gap_s: float
+    ) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+        """Interpolate at stamps (M,): positions, quaternions, and which could be answered."""
+        query_ns = np.asarray(stamps_ns, dtype=np.int64)
+        poses = (self.stamps_ns, self.positions, self.quats_xyzw)
+        return interpolate_poses(*poses, query_ns, round(max_gap_s * 1e9))
 
 
 def read_tum(source: Path, options: ImportOptions) -> Recording:
@@ -58,15 +66,9 @@ def _read_recording(folder: Path, options: ImportOptions) -> Recording:
     sequence = folder.absolute().name
     scene = options.scene or sequence
     split_of = read_split_lists(folder, problems)
-    images = _read_images(folder, problems)
-    trajectory = _read_trajectory(folder / "groundtruth.txt", problems)
-    positions, quats, valid = interpolate_poses(
-        trajectory.stamps_ns,
-        trajectory.positions,
-        trajectory.quats_xyzw,
-        np.array([stamp for stamp, _ in images], dtype=np.int64),
-        round(options.max_gap_s * 1e9),
-    )
+    images = read_image_list(folder / "rgb.txt", folder, problems)
+    trajectory = read_trajectory(folder / "groundtruth.txt", problems)
+    positions, quats, valid = trajectory.at([stamp for stamp, _ in images], options.max_gap_s)
     frames: list[Frame] = []
     left_out: dict[str, int] = {}
     for i, (stamp_ns, name) in enumerate(images):
@@ -84,9 +86,8 @@ def _read_recording(folder: Path, options: ImportOptions) -> Recording:
     return Recording(tuple(frames), (scene,), tuple(problems), left_out)
 
 
-def _read_images(folder: Path, problems: list[str]) -> list[tuple[int, str]]:
-    """Read `rgb.txt`: (stamp, image name) of each line that is in order."""
-    path = folder / "rgb.txt"
+def read_image_list(path: Path, folder: Path, problems: list[str]) -> list[tuple[int, str]]:
+    """Read `rgb.txt`: (stamp, image name in `folder`) of each line that is in order."""
     images: list[tuple[int, str]] = []
     line_of: dict[object, int] = {}
     for line, text in read_lines(path):
@@ -107,8 +108,8 @@ def _read_images(folder: Path, problems: list[str]) -> list[tuple[int, str]]:
     return images
 
 
-def _read_trajectory(path: Path, problems: list[str]) -> _Trajectory:
-    """Read `groundtruth.txt`: the poses of each line that is in order."""
+def read_trajectory(path: Path, problems: list[str]) -> Trajectory:
+    """Read lines `seconds tx ty tz qx qy qz qw`: the poses of each line that is in order."""
     stamps: list[int] = []
     poses: list[list[float]] = []
     for line, text in read_lines(path):
@@ -128,4 +129,4 @@ def _read_trajectory(path: Path, problems: list[str]) -> _Trajectory:
             stamps.append(stamp_ns)
             poses.append(numbers)
     table = np.array(poses, dtype=np.float64).reshape(-1, 7)
-    return _Trajectory(np.array(stamps, dtype=np.int64), table[:, :3], table[:, 3:])
+    return Trajectory(np.array(stamps, dtype=np.int64), table[:, :3], table[:, 3:])
