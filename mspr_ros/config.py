@@ -64,6 +64,26 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def set_key(values: dict[str, Any], change: str) -> None:
+    """Change one value of nested mappings in place, as `section.key=value` says.
+
+    Raises:
+        ConfigError: If it says nothing of that form.
+    """
+    place, equals, text = change.partition("=")
+    *sections, key = place.split(".")
+    if not equals or not all((*sections, key)):
+        raise ConfigError(f"expected KEY=VALUE with a KEY as in section.name, got '{change}'")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"'{change}': '{section}' is not a section")
+    try:
+        values[key] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"'{change}': the value is not valid YAML") from None
+
+
 def to_mapping(config: Any) -> dict[str, Any]:
     """Give a configuration dataclass as plain nested dicts and lists, ready for YAML and JSON."""
     return {key: _plain(value) for key, value in dataclasses.asdict(config).items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -78,6 +78,7 @@ class Preprocessor:
         image_rgb_u8: ImageU8,
         camera: CameraModel | None = None,
         R_cam_virtual: Array | None = None,
+        focal_factor: float = 1.0,
     ) -> ImageU8:
         """Warp a picture to the virtual camera, or resize and cut it where there is none.
 
@@ -85,6 +86,7 @@ class Preprocessor:
             image_rgb_u8: (H, W, 3) RGB, 0 to 255.
             camera: The camera that took it; without it nothing can be warped.
             R_cam_virtual: (3, 3) turns the virtual camera about its centre (augmentation).
+            focal_factor: Of the virtual camera's focal length (augmentation).
 
         Returns:
             (config.height, config.width, 3) uint8.
@@ -96,19 +98,22 @@ class Preprocessor:
             raise ImageError(f"expected an RGB image (H, W, 3), got shape {image_rgb_u8.shape}")
         if image_rgb_u8.dtype != np.uint8:
             raise ImageError(f"expected uint8 pixels, got {image_rgb_u8.dtype}")
-        if self.config.virtual_camera and camera:
-            return warp_to_virtual(
-                image_rgb_u8, camera, self.config.virtual_camera, R_cam_virtual, self._fill
-            )
+        virtual = self.config.virtual_camera
+        if virtual and camera:
+            if focal_factor != 1.0:
+                virtual = replace(
+                    virtual, fx=virtual.fx * focal_factor, fy=virtual.fy * focal_factor
+                )
+            return warp_to_virtual(image_rgb_u8, camera, virtual, R_cam_virtual, self._fill)
         if R_cam_virtual is not None:
             raise ImageError("turning the virtual camera needs a virtual camera and intrinsics")
         return resize_and_cut(
             image_rgb_u8, self.config.width, self.config.height, self.config.resize_shorter_px
         )
 
-    def normalize(self, images_u8: torch.Tensor) -> torch.Tensor:
-        """Scale (B, H, W, 3) uint8 on any device to (B, 3, H, W) float32, channels last."""
-        planes = images_u8.permute(0, 3, 1, 2).to(torch.float32)  # (B, 3, H, W)
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Scale (B, H, W, 3), 0 to 255, on any device to (B, 3, H, W) float32, channels last."""
+        planes = images.permute(0, 3, 1, 2).to(torch.float32)  # (B, 3, H, W)
         scale, offset = self._scale.to(planes.device), self._offset.to(planes.device)
         return torch.addcmul(offset, planes, scale)
 

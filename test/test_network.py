@@ -10,7 +10,7 @@ from tiny import TINY_NETWORK, make_tiny_network
 
 from mspr_ros.network.backbone import Backbone, imagenet_weights, import_timm
 from mspr_ros.network.configuration import NetworkConfig
-from mspr_ros.network.losses import PoseCriterion
+from mspr_ros.network.losses import LossConfig, PoseCriterion
 from mspr_ros.network.regressor import PoseRegressor, RegressorOutput, Selection, select_rows
 
 IMAGE_SIZE = (64, 96)
@@ -102,7 +102,7 @@ def test_every_parameter_gets_a_gradient_from_a_batch_of_every_scene() -> None:
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):  # zero at the start, where it would hide gradients of weights
             torch.nn.init.normal_(parameter, std=0.1)
-    criterion = PoseCriterion().double()
+    criterion = PoseCriterion(LossConfig()).double()
     gt = Selection(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 0]), torch.tensor([1, 0, 1]))
     orientation = torch.nn.functional.normalize(torch.randn(3, 4).double(), dim=-1)
     output = network(make_images(3).double(), teacher=gt)
@@ -132,7 +132,7 @@ def test_eight_images_can_be_overfitted() -> None:
     torch.manual_seed(0)
     network = PoseRegressor(config=dataclasses.replace(TINY_NETWORK, dropout=0.0), num_scenes=2)
     network.position_centroids.normal_()
-    images, criterion = make_images(8), PoseCriterion()
+    images, criterion = make_images(8), PoseCriterion(LossConfig())
     position = torch.randn(8, 3)
     orientation = torch.nn.functional.normalize(torch.randn(8, 4), dim=-1)
     gt = Selection(torch.arange(8) % 2, torch.arange(8) // 2 % 2, torch.arange(8) // 4)
@@ -201,7 +201,7 @@ def test_the_loss_takes_q_and_minus_q_for_the_same() -> None:
     network, images = make_tiny_network(), make_images(4)
     gt = Selection(*(torch.zeros(4, dtype=torch.long) for _ in range(3)))
     orientation = torch.nn.functional.normalize(torch.randn(4, 4), dim=-1)
-    criterion, output = PoseCriterion(), network(images, teacher=gt)
+    criterion, output = PoseCriterion(LossConfig()), network(images, teacher=gt)
     one = criterion(output, torch.zeros(4, 3), orientation, gt)
     other = criterion(output, torch.zeros(4, 3), -orientation, gt)
     torch.testing.assert_close(one["orientation"], other["orientation"])
@@ -213,7 +213,7 @@ def test_the_loss_is_the_papers_formula() -> None:
     q = torch.nn.functional.normalize(torch.tensor([[0.1, 0.2, 0.3, 0.9], [0, 0, 0, 1.0]]), dim=1)
     x = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
     output = RegressorOutput(logits, logits, logits, x, q, x, q, x, x, gt)
-    losses = PoseCriterion(s_x=0.5, s_q=-1.0)(output, torch.zeros(2, 3), q, gt)
+    losses = PoseCriterion(LossConfig(s_x=0.5, s_q=-1.0))(output, torch.zeros(2, 3), q, gt)
     nll = -logits.log_softmax(dim=1)
     expected = (
         1.5 * torch.exp(torch.tensor(-0.5)) + 0.5 + 0.0 - 1.0

@@ -1,12 +1,20 @@
-"""`mspr train`: from datasets to a bundle."""
+"""`mspr train`: from datasets to a bundle.
+
+Several GPUs or machines: `torchrun --nproc-per-node 2 -m mspr_ros train CONFIG -o RUN`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mspr_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mspr_ros.training.configuration import TrainConfig
+    from mspr_ros.training.distributed import Processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         action="append",
         metavar="DATASET",
-        help="dataset folder, instead of those the configuration names (repeatable)",
+        help="dataset folder, instead of those the configuration names, if any (repeatable)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value for one key, as in network.dropout=0.0 or epochs=10 (repeatable)",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--resume", action="store_true", help="go on from RUN's last checkpoint")
@@ -30,31 +45,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train, and give the bundle's folder and its validation metrics."""
-    import dataclasses
-
     from mspr_ros.training.configuration import load_train_config
 
-    config = load_train_config(args.config)
-    if args.dataset:
-        config = dataclasses.replace(config, datasets=tuple(args.dataset))
+    config = load_train_config(args.config, args.dataset or (), args.set)
     if args.check:
         print(f"{args.config}: ok")
         return {"config": str(args.config), "ok": True}
     if args.output is None:
         raise ConfigError("name the run folder with -o RUN")
-    _prepare_folder(args.output, resume=args.resume)
 
-    from mspr_ros.localizer import choose_device
+    from mspr_ros.training.distributed import joined_processes
+    from mspr_ros.training.interrupt import Interrupted
+
+    with joined_processes() as processes:
+        if not processes.is_first:
+            args.json = None  # the first process writes the result
+        try:
+            return _train(config, args, processes)
+        except Interrupted:
+            if processes.is_first:
+                raise
+            sys.exit(1)  # the first process has said it
+
+
+def _train(config: TrainConfig, args: argparse.Namespace, processes: Processes) -> dict[str, Any]:
+    """Train in this process; the first one prepares the folder and speaks."""
     from mspr_ros.training.trainer import Trainer
 
-    trainer = Trainer(config, args.output, choose_device(args.device), resume=args.resume)
-    lesson = trainer.lesson
-    print(
-        f"{len(lesson.scenes)} scenes, {len(lesson.train)} frames to train on, "
-        f"{len(lesson.validation)} to validate; {trainer.num_steps} steps on {trainer.device}"
-    )
+    device = processes.device(args.device)
+    processes.check_batch_size(config.batch_size)
+    if processes.is_first:
+        _prepare_folder(args.output, resume=args.resume)
+    processes.wait()
+    trainer = Trainer(config, args.output, device, resume=args.resume, processes=processes)
+    if processes.is_first:
+        lesson = trainer.lesson
+        together = f" in each of {processes.count} processes" if processes.count > 1 else ""
+        print(
+            f"{len(lesson.scenes)} scenes, {len(lesson.train)} frames to train on, "
+            f"{len(lesson.validation)} to validate; {trainer.num_steps} steps on "
+            f"{trainer.device}{together}"
+        )
+        if trainer.weight_transfer is not None:
+            print(trainer.weight_transfer.describe())
     result = trainer.run()
-    print(f"bundle: {result['bundle']}")
+    if processes.is_first:
+        print(f"bundle: {result['bundle']}")
     return result
 
 

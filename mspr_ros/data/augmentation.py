@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mspr_ros.camera import CameraModel, VirtualCamera
 from mspr_ros.geometry import Array
-from mspr_ros.preprocess import ImageU8
 
 
 @dataclass(frozen=True)
@@ -20,10 +19,17 @@ class AugmentationConfig:
         yaw_deg, pitch_deg, roll_deg: The virtual camera is turned about its centre by up to this
             (uniformly, either way): a homography of the undistorted image, and the label turns
             with it. Needs a virtual camera and intrinsics.
-        random_crop: Cut at random instead of from the centre, label kept: what the paper's
-            authors do. Only without a virtual camera.
+        random_crop: Without a virtual camera: cut at random instead of from the centre, label
+            kept, which is what the paper's authors do. With one: look at a random part of what
+            the real camera saw by turning the virtual one there, and the label with it.
+        focal: The focal length is multiplied by a factor from [1 - v, 1 + v], label kept: a few
+            per cent, for cameras that are not calibrated to the last.
         brightness, contrast, saturation: Factors from [1 - v, 1 + v].
         hue: A shift from [-v, v] of the colour circle.
+        exposure: Pixel values to the power of exp(u), u from [-v, v]: the camera's response.
+        blur_px: Gaussian blur of a sigma up to this, of every second picture.
+        noise: Standard deviation, up to this, of noise on pixel values in [0, 1].
+        occlusion: Probability that a grey rectangle hides up to a quarter of the picture.
     """
 
     yaw_deg: float = 0.0
@@ -34,6 +40,11 @@ class AugmentationConfig:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    exposure: float = 0.0
+    blur_px: float = 0.0
+    noise: float = 0.0
+    occlusion: float = 0.0
+    focal: float = 0.0
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
@@ -46,6 +57,11 @@ class AugmentationConfig:
             "contrast": 1.0,
             "saturation": 1.0,
             "hue": 0.5,
+            "exposure": 1.0,
+            "blur_px": 2.0,
+            "noise": 0.5,
+            "occlusion": 1.0,
+            "focal": 0.2,
         }
         problems = [
             f"{name} must lie in [0, {limit:g}], got {getattr(self, name)}"
@@ -56,66 +72,46 @@ class AugmentationConfig:
             raise ValueError("; ".join(problems))
 
     @property
-    def turns_camera(self) -> bool:
-        """Whether the virtual camera is turned at all."""
-        return max(self.yaw_deg, self.pitch_deg, self.roll_deg) > 0.0
+    def moves_camera(self) -> bool:
+        """Whether the virtual camera is turned or zoomed beyond what a crop does."""
+        return max(self.yaw_deg, self.pitch_deg, self.roll_deg, self.focal) > 0.0
 
 
-def random_rotation(config: AugmentationConfig, rng: np.random.Generator) -> Array:
-    """Draw R_cam_virtual (3, 3): yaw about the optical y, pitch about x, roll about z."""
-    limits = np.array([config.yaw_deg, config.pitch_deg, config.roll_deg])
-    angles_deg = rng.uniform(-limits, limits)
-    return np.asarray(Rotation.from_euler("YXZ", angles_deg, degrees=True).as_matrix())
-
-
-def color_jitter(image: ImageU8, config: AugmentationConfig, rng: np.random.Generator) -> ImageU8:
-    """Vary brightness, contrast, saturation and hue in random order.
+@dataclass(frozen=True)
+class View:
+    """How the virtual camera looks at a picture.
 
     Args:
-        image: (H, W, 3) RGB uint8.
-        config: Its strengths.
-        rng: Where the chance comes from.
+        R_cam_virtual: (3, 3) its orientation in the real camera's optical frame.
+        focal_factor: Of its focal length.
     """
-    factors = {
-        name: rng.uniform(1.0 - strength, 1.0 + strength)
-        for name in ("brightness", "contrast", "saturation")
-        if (strength := getattr(config, name)) > 0.0
-    }
-    if config.hue > 0.0:
-        factors["hue"] = rng.uniform(-config.hue, config.hue)
-    for name in rng.permutation(sorted(factors)):
-        image = _ADJUST[name](image, factors[name])
-    return image
+
+    R_cam_virtual: Array
+    focal_factor: float = 1.0
 
 
-def _map_levels(image: ImageU8, gain: float, bias: float) -> ImageU8:
-    table = np.clip(gain * np.arange(256) + bias, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(image, table), dtype=np.uint8)
+def random_view(
+    config: AugmentationConfig,
+    camera: CameraModel,
+    virtual: VirtualCamera,
+    rng: np.random.Generator,
+) -> View:
+    """Draw a view: yaw about the optical y, pitch about x, roll about z, and the focal length."""
+    limits = np.array([config.yaw_deg, config.pitch_deg, config.roll_deg])
+    angles_rad = np.radians(rng.uniform(-limits, limits))
+    focal_factor = 1.0 + rng.uniform(-config.focal, config.focal)
+    if config.random_crop:
+        angles_rad[:2] += _crop_angles_rad(camera, virtual, rng)
+    R_cam_virtual = Rotation.from_euler("YXZ", angles_rad).as_matrix()
+    return View(np.asarray(R_cam_virtual), float(focal_factor))
 
 
-def _brightness(image: ImageU8, factor: float) -> ImageU8:
-    return _map_levels(image, factor, 0.0)
-
-
-def _contrast(image: ImageU8, factor: float) -> ImageU8:
-    mean = float(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean())
-    return _map_levels(image, factor, (1.0 - factor) * mean)
-
-
-def _saturation(image: ImageU8, factor: float) -> ImageU8:
-    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return np.asarray(cv2.addWeighted(image, factor, gray, 1.0 - factor, 0.0), dtype=np.uint8)
-
-
-def _hue(image: ImageU8, shift: float) -> ImageU8:
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(round(shift * 256) % 256)  # wraps around like the circle
-    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL), dtype=np.uint8)
-
-
-_ADJUST = {
-    "brightness": _brightness,
-    "contrast": _contrast,
-    "saturation": _saturation,
-    "hue": _hue,
-}
+def _crop_angles_rad(
+    camera: CameraModel, virtual: VirtualCamera, rng: np.random.Generator
+) -> Array:
+    """Draw yaw and pitch that point the virtual camera at a random cut of the real picture."""
+    real = np.array([camera.width / camera.fx, camera.height / camera.fy])
+    cut = np.array([virtual.width / virtual.fx, virtual.height / virtual.fy])
+    free = np.maximum(real - cut, 0.0) / 2.0  # of the axis, on the plane at unit depth
+    right, down = rng.uniform(-free, free)
+    return np.array([np.arctan(right), -np.arctan(down)])

@@ -60,6 +60,8 @@ def assign_position_clusters(positions: ArrayLike, centroids: ArrayLike) -> np.n
 
 def assign_orientation_clusters(quats_xyzw: ArrayLike, centroids_xyzw: ArrayLike) -> np.ndarray:
     """Give the id of the centroid at the smallest angle: (..., 4), (K, 4) -> (...)."""
+    if len(np.asarray(centroids_xyzw)) == 1:  # the only one, which is zero without clusters
+        return np.zeros(np.shape(quats_xyzw)[:-1], dtype=np.int64)
     cosines = np.abs(np.asarray(quats_xyzw) @ normalize_quat_xyzw(centroids_xyzw).T)
     return np.asarray(np.argmax(cosines, axis=-1))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 # Rows and columns that the position encoding has vectors for, as in the paper's code.
 MAX_MAP_CELLS = 50
@@ -24,8 +25,22 @@ class NetworkConfig:
         num_decoder_layers: Layers of each decoder.
         dropout: In the transformers, in training only.
         head_dim: Width inside the two residual heads.
-        num_position_clusters: Position clusters of every scene.
-        num_orientation_clusters: Orientation clusters of every scene.
+        num_position_clusters: Position clusters of every scene; 0 regresses the position itself.
+        num_orientation_clusters: The same for orientations.
+        shared_transformer: One encoder and decoder for both tasks; with one stride for both they
+            also share the map.
+        residual: Regress residuals; without, the centroid is the answer.
+        cluster_residuals: One residual a cluster, not one for whichever cluster is chosen.
+        mixture_clusters: At run time, weigh the answers of so many most likely clusters by their
+            probabilities; 1 takes the most likely one. More than one needs `cluster_residuals`.
+        normalize_positions: Regress in units of each scene's spread, so that a desk and a street
+            weigh alike.
+        rotation: What the orientation head regresses: quaternions, as the paper does, or the
+            first two columns of the rotation matrix (6D, arXiv 1812.07035).
+        position_encoding: `learned`, or fixed `sine` waves as in DETR (arXiv 2411.01443).
+        attention_dropout: What dropout inside attention drops: single `weights`, as the paper
+            does, or whole `keys`, every query and head alike for its own head: the same
+            expectation, with a fused kernel.
 
     Raises:
         ValueError: If the values do not fit together.
@@ -43,6 +58,14 @@ class NetworkConfig:
     head_dim: int = 1024
     num_position_clusters: int = 4
     num_orientation_clusters: int = 4
+    shared_transformer: bool = False
+    residual: bool = True
+    cluster_residuals: bool = False
+    mixture_clusters: int = 1
+    normalize_positions: bool = False
+    rotation: Literal["quaternion", "6d"] = "quaternion"
+    position_encoding: Literal["learned", "sine"] = "learned"
+    attention_dropout: Literal["weights", "keys"] = "weights"
 
     # Read by mspr_ros.config: an unknown key is an error.
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
@@ -55,13 +78,23 @@ class NetworkConfig:
             "head_dim": self.head_dim,
             "num_encoder_layers": self.num_encoder_layers,
             "num_decoder_layers": self.num_decoder_layers,
-            "num_position_clusters": self.num_position_clusters,
-            "num_orientation_clusters": self.num_orientation_clusters,
+            "mixture_clusters": self.mixture_clusters,
         }
         problems = [f"{name} must be at least 1, got {n}" for name, n in counts.items() if n < 1]
         for name in ("position_stride", "orientation_stride"):
             if getattr(self, name) not in (4, 8, 16, 32):
                 problems.append(f"{name} must be 4, 8, 16 or 32, got {getattr(self, name)}")
+        for name in ("num_position_clusters", "num_orientation_clusters"):
+            if getattr(self, name) < 0:
+                problems.append(f"{name} must not be negative, got {getattr(self, name)}")
+        if not self.residual and not min(
+            self.num_position_clusters, self.num_orientation_clusters
+        ):
+            problems.append("without residuals there must be clusters of both kinds")
+        if self.mixture_clusters > 1 and not self.cluster_residuals:
+            problems.append("mixture_clusters above 1 needs cluster_residuals")
+        if self.position_encoding == "sine" and self.hidden_dim % 4:
+            problems.append(f"sine encoding needs hidden_dim in fours, got {self.hidden_dim}")
         if self.num_heads > 0 and self.hidden_dim % (2 * self.num_heads) != 0:
             problems.append(
                 f"hidden_dim {self.hidden_dim} must be a multiple of 2 x num_heads "

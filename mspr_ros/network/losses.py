@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mspr_ros.network.regressor import RegressorOutput, Selection
+from mspr_ros.network.rotation import angle_between_rad
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the loss is made of; the defaults are the paper's for 7-Scenes.
+
+    Args:
+        s_x, s_q: Initial scales of the position and the orientation loss; both are learned.
+        orientation: `chord` is the distance of the quaternions, as in the paper, `geodesic` the
+            angle between the orientations in radians.
+        label_smoothing: Share of the classifications' truth that goes to all classes alike.
+        query_key_weight: Of the distance between mean queries and mean keys in the encoders
+            (arXiv 2411.01443 takes 0.1); 0 leaves it out.
+    """
+
+    s_x: float = 0.0
+    s_q: float = -3.0
+    orientation: Literal["chord", "geodesic"] = "chord"
+    label_smoothing: float = 0.0
+    query_key_weight: float = 0.0
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not 0.0 <= self.label_smoothing < 1.0:
+            problems.append(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
+        if self.query_key_weight < 0.0:
+            problems.append(f"query_key_weight must not be negative, got {self.query_key_weight}")
+        if problems:
+            raise ValueError("; ".join(problems))
 
 
 class PoseCriterion(nn.Module):
@@ -19,14 +54,14 @@ class PoseCriterion(nn.Module):
     published code compares with one sign only and punishes right answers.
 
     Args:
-        s_x: Initial value of sx; learned.
-        s_q: Initial value of sq; learned.
+        config: What it is made of.
     """
 
-    def __init__(self, *, s_x: float = 0.0, s_q: float = -3.0) -> None:
+    def __init__(self, config: LossConfig) -> None:
         super().__init__()
-        self.s_x = nn.Parameter(torch.tensor(float(s_x)))
-        self.s_q = nn.Parameter(torch.tensor(float(s_q)))
+        self.config = config
+        self.s_x = nn.Parameter(torch.tensor(float(config.s_x)))
+        self.s_q = nn.Parameter(torch.tensor(float(config.s_q)))
 
     def forward(
         self, output: RegressorOutput, gt_position: Tensor, gt_orientation: Tensor, gt: Selection
@@ -40,20 +75,22 @@ class PoseCriterion(nn.Module):
             gt: True scene and clusters.
 
         Returns:
-            Scalars `position` (metres), `orientation` (quaternion distance), `scene`,
-            `position_cluster`, `orientation_cluster` (nats) and their weighted sum `total`.
+            Scalars `position` (metres, or the scenes' own units where positions are normalised),
+            `orientation` (quaternion distance or radians), `scene`, `position_cluster`,
+            `orientation_cluster` (nats), `query_key_distance` and the weighted sum `total`.
         """
-        sign = torch.sum(output.orientation.detach() * gt_orientation, dim=-1, keepdim=True)
-        gt_near = torch.where(sign < 0, -gt_orientation, gt_orientation)
-        cross_entropy = functional.cross_entropy
+        distance = (gt_position - output.position) / output.position_unit
         losses = {
-            "position": (gt_position - output.position).norm(dim=-1).mean(),
-            "orientation": (gt_near - output.orientation).norm(dim=-1).mean(),
-            "scene": cross_entropy(output.scene_logits, gt.scene),
-            "position_cluster": cross_entropy(output.position_cluster_logits, gt.position_cluster),
-            "orientation_cluster": cross_entropy(
+            "position": distance.norm(dim=-1).mean(),
+            "orientation": self._orientation(output.orientation, gt_orientation),
+            "scene": self._classification(output.scene_logits, gt.scene),
+            "position_cluster": self._classification(
+                output.position_cluster_logits, gt.position_cluster
+            ),
+            "orientation_cluster": self._classification(
                 output.orientation_cluster_logits, gt.orientation_cluster
             ),
+            "query_key_distance": output.query_key_distance,
         }
         losses["total"] = (
             losses["position"] * torch.exp(-self.s_x)
@@ -63,5 +100,17 @@ class PoseCriterion(nn.Module):
             + losses["scene"]
             + losses["position_cluster"]
             + losses["orientation_cluster"]
+            + self.config.query_key_weight * losses["query_key_distance"]
         )
         return losses
+
+    def _orientation(self, pred: Tensor, gt: Tensor) -> Tensor:
+        """Give the mean distance of unit quaternions (B, 4), whichever sign they come with."""
+        if self.config.orientation == "geodesic":
+            return angle_between_rad(pred, gt).mean()
+        away = torch.sum(pred.detach() * gt, dim=-1, keepdim=True) < 0
+        distance: Tensor = (torch.where(away, -gt, gt) - pred).norm(dim=-1)
+        return distance.mean()
+
+    def _classification(self, logits: Tensor, gt: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, gt, label_smoothing=self.config.label_smoothing)

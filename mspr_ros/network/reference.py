@@ -126,6 +126,7 @@ def invert_orientations(network: PoseRegressor) -> None:
     The inverse of a unit quaternion negates x, y, z, so negating those rows of the residual head
     does it, once the centroids are inverted too.
     """
+    assert network.orientation_head is not None, "the authors' network has residuals"
     last = network.orientation_head[2]
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():

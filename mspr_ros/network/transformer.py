@@ -16,13 +16,23 @@ from torch.nn import functional
 class Attention(nn.Module):
     """Multi-head attention whose queries, keys and values come from different tensors.
 
+    Dropping weights, as the paper does, needs every weight in memory. `drop_keys` draws one mask
+    for all queries instead: the same expectation, and the fused kernel computes it, because a
+    dropped weight is a dropped value.
+
     Shape: (B, Q, D), (B, N, D), (B, N, D) -> (B, Q, D).
     """
 
-    def __init__(self, *, hidden_dim: int, num_heads: int, dropout: float) -> None:
+    def __init__(
+        self, *, hidden_dim: int, num_heads: int, dropout: float, drop_keys: bool = False
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.dropout = dropout
+        self.drop_keys = drop_keys
+        # In training, how far apart queries and keys live (arXiv 2411.01443): distance of their
+        # means, averaged over pictures and heads.
+        self.query_key_distance: Tensor | None = None
         self.query = nn.Linear(hidden_dim, hidden_dim)
         self.key = nn.Linear(hidden_dim, hidden_dim)
         self.value = nn.Linear(hidden_dim, hidden_dim)
@@ -38,11 +48,18 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend."""
+        queries = self._split(self.query(query))  # (B, heads, Q, D / heads)
+        keys = self._split(self.key(key))  # (B, heads, N, D / heads)
+        values = self._split(self.value(value))
+        dropout = self.dropout if self.training else 0.0
+        if self.training:
+            difference = queries.mean(dim=2) - keys.mean(dim=2)  # (B, heads, D / heads)
+            self.query_key_distance = difference.norm(dim=-1).mean()
+        if dropout > 0.0 and self.drop_keys:
+            kept = torch.empty_like(values[..., :1]).bernoulli_(1.0 - dropout)
+            values, dropout = values * (kept / (1.0 - dropout)), 0.0
         attended = functional.scaled_dot_product_attention(
-            self._split(self.query(query)),
-            self._split(self.key(key)),
-            self._split(self.value(value)),
-            dropout_p=self.dropout if self.training else 0.0,
+            queries, keys, values, dropout_p=dropout
         )  # (B, heads, Q, D / heads)
         return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
@@ -67,10 +84,18 @@ class EncoderLayer(nn.Module):
     """Let the cells of a map attend to each other. Shape: (B, N, D), (N, D) -> (B, N, D)."""
 
     def __init__(
-        self, *, hidden_dim: int, num_heads: int, feedforward_dim: int, dropout: float
+        self,
+        *,
+        hidden_dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        drop_keys: bool = False,
     ) -> None:
         super().__init__()
-        self.attention = Attention(hidden_dim=hidden_dim, num_heads=num_heads, dropout=dropout)
+        self.attention = Attention(
+            hidden_dim=hidden_dim, num_heads=num_heads, dropout=dropout, drop_keys=drop_keys
+        )
         self.feedforward = FeedForward(
             hidden_dim=hidden_dim, feedforward_dim=feedforward_dim, dropout=dropout
         )
@@ -90,15 +115,18 @@ class DecoderLayer(nn.Module):
     """Let the scenes attend to each other and to the map. Shape: (B, S, D) -> (B, S, D)."""
 
     def __init__(
-        self, *, hidden_dim: int, num_heads: int, feedforward_dim: int, dropout: float
+        self,
+        *,
+        hidden_dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        drop_keys: bool = False,
     ) -> None:
         super().__init__()
-        self.self_attention = Attention(
-            hidden_dim=hidden_dim, num_heads=num_heads, dropout=dropout
-        )
-        self.cross_attention = Attention(
-            hidden_dim=hidden_dim, num_heads=num_heads, dropout=dropout
-        )
+        attention = {"hidden_dim": hidden_dim, "num_heads": num_heads}
+        self.self_attention = Attention(**attention, dropout=dropout, drop_keys=drop_keys)
+        self.cross_attention = Attention(**attention, dropout=dropout, drop_keys=drop_keys)
         self.feedforward = FeedForward(
             hidden_dim=hidden_dim, feedforward_dim=feedforward_dim, dropout=dropout
         )
@@ -136,6 +164,7 @@ class SceneTransformer(nn.Module):
         num_encoder_layers: int,
         num_decoder_layers: int,
         dropout: float,
+        drop_keys: bool = False,
     ) -> None:
         super().__init__()
         shape = {
@@ -144,11 +173,13 @@ class SceneTransformer(nn.Module):
             "feedforward_dim": feedforward_dim,
         }
         self.encoder = nn.ModuleList(
-            EncoderLayer(**shape, dropout=dropout) for _ in range(num_encoder_layers)
+            EncoderLayer(**shape, dropout=dropout, drop_keys=drop_keys)
+            for _ in range(num_encoder_layers)
         )
         self.encoder_norm = nn.LayerNorm(hidden_dim)
         self.decoder = nn.ModuleList(
-            DecoderLayer(**shape, dropout=dropout) for _ in range(num_decoder_layers)
+            DecoderLayer(**shape, dropout=dropout, drop_keys=drop_keys)
+            for _ in range(num_decoder_layers)
         )
         self.decoder_norm = nn.LayerNorm(hidden_dim)
         self.scene_queries = nn.Embedding(num_scenes, hidden_dim)
@@ -159,6 +190,16 @@ class SceneTransformer(nn.Module):
                 for layer in module:
                     if isinstance(layer, nn.Linear):
                         nn.init.xavier_uniform_(layer.weight)
+
+    def query_key_distance(self) -> Tensor:
+        """Give the encoder's mean distance of queries and keys in the last training step."""
+        distances = [
+            layer.attention.query_key_distance
+            for layer in self.encoder
+            if isinstance(layer, EncoderLayer) and layer.attention.query_key_distance is not None
+        ]
+        assert distances, "there was no training step"
+        return torch.stack(distances).mean()
 
     def forward(self, cells: Tensor, encoding: Tensor) -> Tensor:
         """Give one output a scene."""

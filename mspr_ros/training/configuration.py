@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mspr_ros.config import from_mapping, load_yaml
+from mspr_ros.config import from_mapping, load_yaml, set_key
 from mspr_ros.data.augmentation import AugmentationConfig
 from mspr_ros.network.configuration import MAX_MAP_CELLS, NetworkConfig
+from mspr_ros.network.losses import LossConfig
 from mspr_ros.preprocess import PreprocessConfig
 
 
@@ -61,12 +63,15 @@ class ValidationConfig:
         blocks_per_sequence: Into how many blocks that share is cut.
         guard_frames: Frames on either side of a block that neither train nor validate.
         every_epochs: How often to validate; the last epoch always does.
+        early_stop_epochs: Stop after a validation so many epochs (or more) after the best one,
+            and take the best; 0 trains all epochs.
     """
 
     fraction: float = 0.1
     blocks_per_sequence: int = 3
     guard_frames: int = 5
     every_epochs: int = 1
+    early_stop_epochs: int = 0
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
@@ -75,6 +80,12 @@ class ValidationConfig:
             raise ValueError(f"fraction must lie in [0, 1), got {self.fraction}")
         if min(self.blocks_per_sequence, self.every_epochs) < 1 or self.guard_frames < 0:
             raise ValueError("blocks_per_sequence and every_epochs are at least 1, guard_frames 0")
+        if self.early_stop_epochs < 0:
+            raise ValueError(
+                f"early_stop_epochs must not be negative, got {self.early_stop_epochs}"
+            )
+        if self.early_stop_epochs > 0 and self.fraction == 0.0:
+            raise ValueError("early_stop_epochs needs validation frames; set fraction above 0")
 
 
 @dataclass(frozen=True)
@@ -88,11 +99,18 @@ class TrainConfig:
         augmentation: How training pictures are varied.
         optimizer: How weights move.
         validation: What is held back.
+        scenes: Train on these scenes of the datasets only; empty takes all.
         train_split: The split of the datasets to train on; empty takes frames of no split.
-        s_x, s_q: Initial scales of the position and the orientation loss.
+        loss: What is minimised.
         epochs: Passes over as many frames as there are.
         batch_size: Frames a step.
-        balance_scenes: Draw every scene equally often instead of every frame once.
+        balance: `none` draws every frame once an epoch; `scenes` every scene equally often;
+            `clusters` every scene equally often and, within it, every position cluster.
+        initial_weights: A bundle folder, relative to where the command runs: every tensor that
+            fits by name and shape is taken, scenes are matched by name. Empty starts afresh. A
+            resumed run does not read it.
+        frozen_parts: Modules of the network that are not trained and stay in evaluation mode,
+            such as `backbone` or `position_transformer`.
         pretrained_backbone: Start the backbone from ImageNet weights.
         freeze_batch_norm: Keep the backbone's batch statistics as they are.
         frozen_backbone_stages: So many first stages of the backbone (after the stem) are not
@@ -112,12 +130,14 @@ class TrainConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    scenes: tuple[str, ...] = ()
     train_split: str = "train"
-    s_x: float = 0.0
-    s_q: float = -3.0
+    loss: LossConfig = field(default_factory=LossConfig)
     epochs: int = 60
     batch_size: int = 8
-    balance_scenes: bool = False
+    balance: Literal["none", "scenes", "clusters"] = "none"
+    initial_weights: str = ""
+    frozen_parts: tuple[str, ...] = ()
     pretrained_backbone: bool = True
     freeze_batch_norm: bool = False
     frozen_backbone_stages: int = -1
@@ -147,6 +167,8 @@ class TrainConfig:
             problems.append(
                 f"frozen_backbone_stages must be at least -1, got {self.frozen_backbone_stages}"
             )
+        if self.balance == "clusters" and self.network.num_position_clusters < 1:
+            problems.append("balance: clusters needs network.num_position_clusters above 0")
         if self.seed < 0:
             problems.append(f"seed must not be negative, got {self.seed}")
         stride = min(self.network.position_stride, self.network.orientation_stride)
@@ -157,18 +179,28 @@ class TrainConfig:
                 f"the {most_px} pixels that stride {stride} allows"
             )
         virtual = self.preprocess.virtual_camera is not None
-        if self.augmentation.turns_camera and not virtual:
-            problems.append("augmentation turns the virtual camera, but preprocess has none")
-        if self.augmentation.random_crop and virtual:
-            problems.append("augmentation.random_crop does not go with a virtual camera")
+        if self.augmentation.moves_camera and not virtual:
+            problems.append("augmentation moves the virtual camera, but preprocess has none")
         if problems:
             raise ValueError("; ".join(problems))
 
 
-def load_train_config(path: Path) -> TrainConfig:
+def load_train_config(
+    path: Path, datasets: Sequence[str] = (), changes: Sequence[str] = ()
+) -> TrainConfig:
     """Read a training configuration from YAML.
+
+    Args:
+        path: The file.
+        datasets: Dataset folders instead of those it names; it need not name any then.
+        changes: Other values for single keys, each `section.key=value` with a value in YAML.
 
     Raises:
         ConfigError: With every problem in it.
     """
-    return from_mapping(TrainConfig, load_yaml(path), str(path))
+    values = load_yaml(path)
+    if datasets:
+        values["datasets"] = list(datasets)
+    for change in changes:
+        set_key(values, change)
+    return from_mapping(TrainConfig, values, str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ from mspr_ros.data.dataset import Dataset
 from mspr_ros.data.splits import split_guarded
 from mspr_ros.errors import ConfigError, DatasetError
 from mspr_ros.geometry import Array, as_float_tuple
-from mspr_ros.network.clustering import cluster_orientations, cluster_positions
+from mspr_ros.network.clustering import (
+    assign_position_clusters,
+    cluster_orientations,
+    cluster_positions,
+)
 from mspr_ros.training.configuration import TrainConfig, ValidationConfig
 from mspr_ros.training.samples import LabeledFrame, labeled_frames
 
@@ -29,8 +34,9 @@ class Lesson:
         scenes: In the order of the network's ids.
         train: Frames to train on.
         validation: Frames held back, apart in time from those trained on.
-        position_centroids: (S, Kp, 3) metres.
-        orientation_centroids: (S, Ko, 4) xyzw.
+        position_centroids: (S, Kp, 3) metres; one, zero, where there are no clusters.
+        orientation_centroids: (S, Ko, 4) xyzw; one, zero, where there are no clusters.
+        position_units: (S,) metres, root mean square distance of positions from their centroids.
         cameras: The cameras of the frames, as plain values for the bundle.
         data_hash: Of the datasets.
     """
@@ -40,6 +46,7 @@ class Lesson:
     validation: list[LabeledFrame]
     position_centroids: Array
     orientation_centroids: Array
+    position_units: Array
     cameras: dict[str, Any]
     data_hash: str
 
@@ -52,6 +59,7 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
         ConfigError: If the data cannot be split or clustered as asked.
     """
     datasets = [Dataset.load(Path(folder)) for folder in config.datasets]
+    datasets = _only_scenes(datasets, config.scenes)
     training = [dataset.select(split=config.train_split) for dataset in datasets]
     names = _scene_names(datasets)
     empty = [dataset.name for dataset in training if not dataset.frames]
@@ -79,6 +87,7 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
         validation=validation,
         position_centroids=positions,
         orientation_centroids=orientations,
+        position_units=_position_units(train, positions),
         cameras={
             f"{dataset.name}/{name}": to_mapping(camera)
             for dataset in datasets
@@ -86,6 +95,25 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
         },
         data_hash=hashlib.sha256(hashes.encode()).hexdigest(),
     )
+
+
+def _only_scenes(datasets: list[Dataset], scenes: Sequence[str]) -> list[Dataset]:
+    """Keep the scenes asked for, in the datasets' order; all of them where none is named."""
+    if not scenes:
+        return datasets
+    known = [name for dataset in datasets for name in dataset.scenes]
+    unknown = [name for name in scenes if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"scenes names {', '.join(unknown)}, but the datasets hold: {', '.join(known)}"
+        )
+    chosen = []
+    for dataset in datasets:
+        kept = tuple(name for name in dataset.scenes if name in scenes)
+        frames = tuple(frame for frame in dataset.frames if frame.scene in kept)
+        if kept:
+            chosen.append(dataclasses.replace(dataset, scenes=kept, frames=frames))
+    return chosen
 
 
 def _scene_names(datasets: Sequence[Dataset]) -> tuple[str, ...]:
@@ -121,26 +149,38 @@ def _cluster(
     frames: Sequence[LabeledFrame], names: Sequence[str], config: TrainConfig
 ) -> tuple[Array, Array]:
     positions, orientations = [], []
+    num_positions = config.network.num_position_clusters
+    num_orientations = config.network.num_orientation_clusters
     for scene, name in enumerate(names):
         members = [item.frame for item in frames if item.scene == scene]
         try:
             positions.append(
                 cluster_positions(
-                    [frame.position for frame in members],
-                    config.network.num_position_clusters,
-                    config.seed,
+                    [frame.position for frame in members], num_positions, config.seed
                 )
+                if num_positions
+                else np.zeros((1, 3))
             )
             orientations.append(
                 cluster_orientations(
-                    [frame.quat_xyzw for frame in members],
-                    config.network.num_orientation_clusters,
-                    config.seed,
+                    [frame.quat_xyzw for frame in members], num_orientations, config.seed
                 )
+                if num_orientations
+                else np.zeros((1, 4))
             )
         except ValueError as error:
             raise ConfigError(f"scene '{name}': {error}") from None
     return np.stack(positions), np.stack(orientations)
+
+
+def _position_units(frames: Sequence[LabeledFrame], centroids: Array) -> Array:
+    """Give the spread of every scene about its centroids, (S,); a millimetre at least."""
+    units = []
+    for scene, rows in enumerate(centroids):
+        positions = np.array([item.frame.position for item in frames if item.scene == scene])
+        nearest = rows[assign_position_clusters(positions, rows)]
+        units.append(np.sqrt(np.mean(np.sum((positions - nearest) ** 2, axis=1))))
+    return np.asarray(np.maximum(units, 1e-3))
 
 
 def _scene_info(

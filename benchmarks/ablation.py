@@ -1,0 +1,125 @@
+"""Train the lines of an ablation and tabulate them: one configuration, one change a line.
+
+    python benchmarks/ablation.py config/train/ablation.yaml benchmarks/ablation.yaml -o runs/ablation
+
+Every line is a `mspr train CONFIG --set KEY=VALUE ...` in a process of its own with one thread;
+lines already trained are not trained again. Writes `ablation.json` and `ablation.md`. Judged on
+validation blocks: the table serves to choose, not to boast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def main() -> None:
+    """Read the arguments, train what lacks, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("lines", type=Path, help="YAML: name -> list of KEY=VALUE")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="train these lines only")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="lines at a time")
+    args = parser.parse_args()
+    lines: dict[str, list[str]] = yaml.safe_load(args.lines.read_text(encoding="utf-8"))
+    wanted = args.only or list(lines)
+    args.output.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(max_workers=args.jobs) as pool:
+        for name, error in pool.map(
+            lambda name: (name, train_line(args.config, name, lines[name], args.output)), wanted
+        ):
+            print(f"{name}: {error or 'done'}", flush=True)
+    rows = [row for name in lines if (row := read_line(name, lines[name], args.output))]
+    (args.output / "ablation.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (args.output / "ablation.md").write_text(table(rows))
+    print(table(rows))
+
+
+def folder_of(name: str, output: Path) -> Path:
+    """Give a line's run folder."""
+    return output / re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def train_line(config: Path, name: str, changes: list[str], output: Path) -> str:
+    """Train a line, unless it is there; give what went wrong, or nothing."""
+    run = folder_of(name, output)
+    result = run.with_suffix(".json")
+    if result.exists():
+        return ""
+    command = [sys.executable, "-m", "mspr_ros", "train", str(config), "-o", str(run)]
+    command += ["--json", str(result), "--device", "cpu"]
+    command += ["--resume"] if (run / "last.ckpt").exists() else []
+    for change in changes:
+        command += ["--set", change]
+    start = time.monotonic()
+    with run.with_suffix(".log").open("ab") as log:
+        code = subprocess.run(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        ).returncode
+    if code:
+        return f"failed, see {run.with_suffix('.log')}"
+    minutes = (time.monotonic() - start) / 60.0
+    run.with_suffix(".minutes").write_text(f"{minutes:.1f}\n")
+    return ""
+
+
+def read_line(name: str, changes: list[str], output: Path) -> dict[str, Any] | None:
+    """Give a trained line's medians by scene."""
+    run = folder_of(name, output)
+    result = run.with_suffix(".json")
+    if not result.exists():
+        return None
+    validation = json.loads(result.read_text())["validation"]
+    scenes = {
+        scene: [summary[kind]["median"] for kind in ("position_error_m", "orientation_error_deg")]
+        for scene, summary in validation["scenes"].items()
+    }
+    history = json.loads((run / "history.json").read_text())
+    return {
+        "line": name,
+        "changes": changes,
+        "medians": scenes,
+        "training_position": history[-1]["losses"]["position"],
+        "training_orientation": history[-1]["losses"]["orientation"],
+        "minutes": float(run.with_suffix(".minutes").read_text()),
+    }
+
+
+def geometric_mean(row: dict[str, Any]) -> float:
+    """Give one number for a line: the geometric mean of all medians, no unit outweighs."""
+    values = [value for medians in row["medians"].values() for value in medians]
+    return math.exp(sum(math.log(value) for value in values) / len(values))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Lay the lines out, each with its geometric mean relative to the first."""
+    if not rows:
+        return "no line was trained\n"
+    scenes = list(rows[0]["medians"])
+    header = ["line", *(f"{scene}, m / deg" for scene in scenes), "relative", "minutes"]
+    lines = [header, ["---"] * len(header)]
+    for row in rows:
+        medians = [f"{row['medians'][s][0]:.3f} / {row['medians'][s][1]:.2f}" for s in scenes]
+        relative = geometric_mean(row) / geometric_mean(rows[0])
+        lines.append([row["line"], *medians, f"{relative:.2f}", f"{row['minutes']:.0f}"])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+if __name__ == "__main__":
+    main()
