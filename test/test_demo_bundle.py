@@ -10,14 +10,14 @@ import safetensors.torch
 import torch
 
 from mspr_ros.bundle import load_metadata
-from mspr_ros.config import to_mapping
+from mspr_ros.config import from_mapping
 from mspr_ros.evaluation.metrics import position_error_m
 from mspr_ros.localizer import Localizer
 from mspr_ros.simulator.drive import Drive
 from mspr_ros.simulator.recording import pinhole
 from mspr_ros.simulator.renderer import Renderer
 from mspr_ros.simulator.world import World
-from mspr_ros.training.configuration import load_train_config
+from mspr_ros.training.configuration import TrainConfig, load_train_config
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "models" / "demo"
@@ -26,7 +26,8 @@ BUNDLE = ROOT / "models" / "demo"
 def test_bundle_and_configuration_belong_together() -> None:
     metadata = load_metadata(BUNDLE)
     config = load_train_config(ROOT / "config" / "train" / "demo.yaml")
-    assert metadata.training == to_mapping(config)
+    # Parsed, so that keys younger than the bundle stand at their defaults.
+    assert from_mapping(TrainConfig, metadata.training, "bundle.json") == config
     assert metadata.network == config.network
     assert metadata.preprocess == config.preprocess
     assert set(metadata.scene_names) <= set(World.build("demo").scenes)

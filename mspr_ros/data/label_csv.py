@@ -62,7 +62,7 @@ def read_labels(source: Path, options: ImportOptions) -> Recording:
             f"{source} holds the scenes {', '.join(reader.label_scenes)}, which cannot all be "
             f"named '{options.scene}'; import them one by one or leave the name out"
         )
-    frames = _with_sequences(reader.frames, options)
+    frames = numbered_sequences(reader.frames, options)
     scenes = tuple(dict.fromkeys(frame.scene for frame in frames))
     return Recording(frames, scenes, tuple(reader.problems), synthetic_stamps=True)
 
@@ -150,7 +150,7 @@ def quat_map_cam_xyzw(
     return unit_quat((x, y, z, w))
 
 
-def _with_sequences(frames: list[Frame], options: ImportOptions) -> tuple[Frame, ...]:
+def numbered_sequences(frames: list[Frame], options: ImportOptions) -> tuple[Frame, ...]:
     """Give every frame its made-up stamp, from the number in its image's name.
 
     Street's folder `img` holds image1_000056 and image2_000056: numbers count within the text

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
 from mspr_ros.errors import ConfigError
 from mspr_ros.network.backbone import Backbone
 from mspr_ros.network.regressor import PoseRegressor
-from mspr_ros.training.configuration import OptimizerConfig, TrainConfig
+from mspr_ros.training.checkpoint import Progress
+from mspr_ros.training.configuration import OptimizerConfig, TrainConfig, ValidationConfig
 
 
 def learning_rate_at(
@@ -59,9 +61,33 @@ def freeze_backbone(network: PoseRegressor, config: TrainConfig) -> None:
         module.requires_grad_(False)
 
 
+def freeze_parts(network: PoseRegressor, config: TrainConfig) -> None:
+    """Stop training whole modules of the network, as `frozen_parts` asks.
+
+    Raises:
+        ConfigError: If the network has no such module, or nothing is left to train.
+    """
+    parts = {name: part for name, part in network.named_children() if list(part.parameters())}
+    unknown = [name for name in config.frozen_parts if name not in parts]
+    if unknown:
+        raise ConfigError(
+            f"frozen_parts names {', '.join(unknown)}, but the network's parts are: "
+            f"{', '.join(parts)}"
+        )
+    for name in config.frozen_parts:
+        parts[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError("frozen_parts leaves nothing to train; take a part out of it")
+
+
 def set_training_mode(network: PoseRegressor, config: TrainConfig) -> None:
-    """Switch to training mode; batch norms that are frozen keep using their statistics."""
+    """Switch to training mode, all but the frozen parts and batch norms.
+
+    Frozen parts answer as at run time: no dropout, and batch norms with the statistics they have.
+    """
     network.train()
+    for name in config.frozen_parts:
+        network.get_submodule(name).eval()
     if config.freeze_batch_norm:
         _freeze_batch_norm(network.backbone)
 
@@ -70,3 +96,33 @@ def _freeze_batch_norm(backbone: Backbone) -> None:
     for module in backbone.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Fix what dropout draws in a step of a process, so that a resumed run draws the same."""
+    state = np.random.SeedSequence((seed, step, rank)).generate_state(2, np.uint32)
+    torch.manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+
+
+def clip_gradients(module: nn.Module, limit: float) -> float:
+    """Scale a module's gradients down to a common norm of at most `limit`; 0 leaves them.
+
+    Returns:
+        The norm they had; not finite where any of them is not.
+    """
+    return float(torch.nn.utils.clip_grad_norm_(module.parameters(), limit or math.inf))
+
+
+def stops_early(config: ValidationConfig, progress: Progress) -> bool:
+    """Tell whether validation has found nothing better for `early_stop_epochs`.
+
+    What counts is the last epoch that was validated, minus the best one: an epoch without
+    validation says nothing. It follows from the saved progress alone, so that a resumed run stops
+    where an uninterrupted one does.
+    """
+    if config.early_stop_epochs == 0:
+        return False
+    validated = [entry["epoch"] for entry in progress.history if "score" in entry]
+    return bool(validated) and (
+        validated[-1] - max(progress.best_epoch, 0) >= config.early_stop_epochs
+    )
