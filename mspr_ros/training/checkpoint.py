@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from mspr_ros.errors import CheckpointError
+from mspr_ros.training.failures import is_out_of_memory
+
+# Settings that change how a run gets to its result, not the result.
+_MAY_CHANGE = ("num_workers", "checkpoint_minutes", "datasets", "image_cache")
 
 
 @dataclass
@@ -33,11 +39,94 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass
+class TrainingState:
+    """All that a run has learned: what a checkpoint holds and an optimizer step changes.
+
+    Random numbers are not among it: those of a step follow from its number.
+
+    Args:
+        network: Being trained.
+        criterion: Its loss, with learned scales.
+        optimizer: Of both.
+        average: Of the network's weights, where there is one.
+    """
+
+    network: nn.Module
+    criterion: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: nn.Module | None
+
+    def gather(self) -> dict[str, Any]:
+        """Give everything as tensors and plain values."""
+        return {
+            "network": self.network.state_dict(),
+            "criterion": self.criterion.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `gather` gave."""
+        self.network.load_state_dict(state["network"], strict=True)
+        self.criterion.load_state_dict(state["criterion"], strict=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"], strict=True)
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; the old one stays until the new one is complete."""
+    """Write a checkpoint; the old one stays until the new one is complete and on the disk.
+
+    Raises:
+        CheckpointError: If there is no room for it, or the folder cannot be written; the old
+            one is still there.
+    """
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch's writer hides the system's error in its own
+        if is_out_of_memory(error):
+            raise
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = getattr(cause, "strerror", None) or "the disk may be full"
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        kept = "the one before is kept; " if path.exists() else ""
+        raise CheckpointError(
+            f"cannot write {path}: {reason}; {kept}free space or make the folder writable, and "
+            "go on with --resume"
+        ) from None
+
+
+def check_same_run(
+    path: Path, state: dict[str, Any], config: dict[str, Any], data_hash: str
+) -> None:
+    """Refuse a checkpoint of another run.
+
+    Args:
+        path: Where it came from, for the message.
+        state: The checkpoint.
+        config: The configuration to go on with, as plain values.
+        data_hash: Of the data to go on with.
+
+    Raises:
+        CheckpointError: If configuration or data differ in what changes the result.
+    """
+    changed = [
+        key for key in config if key not in _MAY_CHANGE and config[key] != state["config"].get(key)
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{path} was made with another configuration ({', '.join(changed)} differ); "
+            "resume with the same one or start a new run"
+        )
+    if state["data_hash"] != data_hash:
+        raise CheckpointError(f"{path} was made from other data; start a new run")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

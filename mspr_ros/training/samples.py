@@ -16,10 +16,12 @@ import torch
 from torch.utils.data import default_collate
 
 from mspr_ros.camera import CameraModel
-from mspr_ros.data.augmentation import color_jitter, random_rotation
+from mspr_ros.data.augmentation import random_view
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.data.frame import Frame
 from mspr_ros.data.images import read_image
+from mspr_ros.data.light import draw_light
+from mspr_ros.errors import DatasetError
 from mspr_ros.geometry import Array, quat_xyzw_from_rotation, rotation_from_quat_xyzw
 from mspr_ros.network.clustering import assign_orientation_clusters, assign_position_clusters
 from mspr_ros.network.regressor import Selection
@@ -31,6 +33,10 @@ Draw = tuple[int, int, int]
 
 _BATCHES_AHEAD = 3
 
+# Last numbers of seeds, so that no two kinds of chance share a stream. NumPy takes a missing
+# number for a zero: (seed, epoch) is (seed, epoch, 0).
+_ORDER, _VARIATION = 1, 2
+
 
 class Batch(NamedTuple):
     """Pictures and labels of a training step."""
@@ -39,6 +45,7 @@ class Batch(NamedTuple):
     position: torch.Tensor  # (B, 3) metres
     orientation: torch.Tensor  # (B, 4) quaternion xyzw map_from_cam
     selection: Selection  # true scene and clusters, (B,) each
+    light: torch.Tensor  # (B, L) how light and lens are varied, see `vary_light`
 
 
 class LabeledFrame(NamedTuple):
@@ -50,7 +57,17 @@ class LabeledFrame(NamedTuple):
 
 
 def labeled_frames(datasets: Sequence[Dataset], scenes: Sequence[str]) -> list[LabeledFrame]:
-    """Gather the frames of several datasets under one numbering of scenes."""
+    """Gather the frames of several datasets under one numbering of scenes.
+
+    Raises:
+        DatasetError: If the images of a dataset are not at hand.
+    """
+    blind = [dataset.name for dataset in datasets if dataset.poses_only]
+    if blind:
+        raise DatasetError(
+            f"{', '.join(blind)}: poses only, the images are not at hand; import the dataset with "
+            "its images to train on it"
+        )
     return [
         LabeledFrame(frame, dataset.camera_of(frame), int(scene))
         for dataset in datasets
@@ -87,7 +104,7 @@ class TrainingSamples:
     def read(self, draw: Draw) -> Batch:
         """Give one drawn frame, varied as its draw says; a batch without its first axis."""
         epoch, place, index = draw
-        rng = np.random.default_rng((self.config.seed, epoch, place))
+        rng = np.random.default_rng((self.config.seed, epoch, place, _VARIATION))
         item = self.frames[index]
         image, quat_xyzw = self._vary(item, rng)
         position = np.array(item.frame.position)
@@ -103,58 +120,87 @@ class TrainingSamples:
             torch.tensor(position, dtype=torch.float32),
             torch.tensor(quat_xyzw, dtype=torch.float32),
             selection,
+            torch.from_numpy(draw_light(self.config.augmentation, rng)),
         )
 
     def _vary(self, item: LabeledFrame, rng: np.random.Generator) -> tuple[ImageU8, Array]:
         """Give the network's picture, still uint8, and the orientation it was seen with."""
-        augmentation = self.config.augmentation
+        pipeline, augmentation = self.config.preprocess, self.config.augmentation
         image = read_image(item.frame.image)
         quat_xyzw = np.array(item.frame.quat_xyzw)
-        if augmentation.random_crop:
-            pipeline = self.config.preprocess
-            picture = resize_and_cut(
-                image,
-                pipeline.width,
-                pipeline.height,
-                pipeline.resize_shorter_px,
-                offset=(rng.uniform(), rng.uniform()),
+        virtual = pipeline.virtual_camera
+        if virtual and item.camera and (augmentation.moves_camera or augmentation.random_crop):
+            view = random_view(augmentation, item.camera, virtual, rng)
+            picture = self.preprocessor.geometric(
+                image, item.camera, view.R_cam_virtual, view.focal_factor
             )
-        elif augmentation.turns_camera:
-            R_cam_virtual = random_rotation(augmentation, rng)
-            picture = self.preprocessor.geometric(image, item.camera, R_cam_virtual)
             # The virtual camera is the camera of this picture: R_map_cam' = R_map_cam R_cam_cam'.
             R_map_cam = rotation_from_quat_xyzw(quat_xyzw)
-            quat_xyzw = quat_xyzw_from_rotation(R_map_cam @ R_cam_virtual)
-        else:
-            picture = self.preprocessor.geometric(image, item.camera)
-        return color_jitter(picture, augmentation, rng), quat_xyzw
+            return picture, quat_xyzw_from_rotation(R_map_cam @ view.R_cam_virtual)
+        if augmentation.random_crop:
+            size = (pipeline.width, pipeline.height, pipeline.resize_shorter_px)
+            offset = (rng.uniform(), rng.uniform())
+            return resize_and_cut(image, *size, offset=offset), quat_xyzw
+        return self.preprocessor.geometric(image, item.camera), quat_xyzw
+
+
+def balance_groups(
+    frames: Sequence[LabeledFrame], config: TrainConfig, position_centroids: Array
+) -> np.ndarray:
+    """Give the group of every frame, (N,); `balance` draws all groups equally often.
+
+    A group is a scene, or with `balance: clusters` a position cluster of a scene.
+    """
+    scenes = np.array([item.scene for item in frames], dtype=np.int64)
+    if config.balance != "clusters":
+        return scenes
+    clusters = [
+        int(assign_position_clusters(item.frame.position, position_centroids[item.scene]))
+        for item in frames
+    ]
+    return np.asarray(scenes * position_centroids.shape[1] + clusters)
 
 
 class EpochBatches:
     """Yield the draws of one epoch's batches, from a given step on.
 
     Args:
-        scene_of_frame: (N,) scene number of every frame.
+        group_of_frame: (N,) what is balanced, see `balance_groups`.
         config: Batch size, balance and seed.
         epoch: Which epoch.
         first_step: Batches before this one are left out.
+        share: This process's number and how many share every batch between them.
     """
 
     def __init__(
-        self, scene_of_frame: np.ndarray, config: TrainConfig, epoch: int, first_step: int = 0
+        self,
+        group_of_frame: np.ndarray,
+        config: TrainConfig,
+        epoch: int,
+        first_step: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.order = _epoch_order(scene_of_frame, config, epoch)
+        self.order = _epoch_order(group_of_frame, config, epoch)
         self.epoch = epoch
         self.first_step = first_step
         self.batch_size = config.batch_size
+        self.share = share
 
     def __len__(self) -> int:
         return steps_per_epoch(len(self.order), self.batch_size) - self.first_step
 
     def __iter__(self) -> Iterator[list[Draw]]:
         for step in range(self.first_step, self.first_step + len(self)):
-            places = range(step * self.batch_size, (step + 1) * self.batch_size)
-            yield [(self.epoch, place, int(self.order[place])) for place in places]
+            yield self.draws(step)
+
+    def draws(self, step: int) -> list[Draw]:
+        """Give this process's share of a step's draws; the step is counted from the epoch's."""
+        rank, count = self.share
+        size = self.batch_size // count
+        first = step * self.batch_size + rank * size
+        return [
+            (self.epoch, place, int(self.order[place])) for place in range(first, first + size)
+        ]
 
 
 def steps_per_epoch(num_frames: int, batch_size: int) -> int:
@@ -162,26 +208,26 @@ def steps_per_epoch(num_frames: int, batch_size: int) -> int:
     return max(1, num_frames // batch_size)
 
 
-def _epoch_order(scene_of_frame: np.ndarray, config: TrainConfig, epoch: int) -> np.ndarray:
-    """Shuffle the frames of an epoch; balanced, every scene comes equally often.
+def _epoch_order(group_of_frame: np.ndarray, config: TrainConfig, epoch: int) -> np.ndarray:
+    """Shuffle the frames of an epoch; balanced, every group comes equally often.
 
-    Frames repeat only where a scene has too few, or all of them make less than a batch.
+    Frames repeat only where a group has too few, or all of them make less than a batch.
     """
-    rng = np.random.default_rng((config.seed, epoch))
-    num_frames = len(scene_of_frame)
+    rng = np.random.default_rng((config.seed, epoch, _ORDER))
+    num_frames = len(group_of_frame)
     wanted = max(num_frames, config.batch_size)
-    if not config.balance_scenes:
+    if config.balance == "none":
         return np.concatenate(
             [rng.permutation(num_frames) for _ in range(-(-wanted // num_frames))]
         )[:wanted]
-    present = np.unique(scene_of_frame)
+    present = np.unique(group_of_frame)
     share = -(-wanted // len(present))
     columns = []
-    for scene in present:
-        members = np.flatnonzero(scene_of_frame == scene)
+    for group in present:
+        members = np.flatnonzero(group_of_frame == group)
         rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
         columns.append(np.concatenate(rounds)[:share])
-    # Interleaved, so that every batch holds all scenes in equal numbers.
+    # Interleaved, so that every batch holds all groups in equal numbers.
     return np.stack(columns, axis=1).ravel()[:wanted]
 
 

@@ -1,0 +1,89 @@
+"""Say in one line what stopped a run, and keep what is needed to look into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from safetensors import SafetensorError
+
+from mspr_ros.errors import MsprError
+from mspr_ros.training.configuration import TrainConfig
+
+_OUT_OF_MEMORY_TEXTS = (
+    "can't allocate memory",  # torch's allocator on the CPU
+    "not enough memory",
+    "out of memory",  # the CUDA driver, cuDNN
+    "Insufficient memory",  # OpenCV
+)
+
+
+class OutOfMemory(MsprError):
+    """Tell that the memory did not suffice, and which settings to lower."""
+
+
+class BadNumbers(MsprError):
+    """Tell that the loss or a gradient is not finite, and where its batch is saved."""
+
+
+@contextmanager
+def told_in_one_line(config: TrainConfig, run: Path, device: torch.device) -> Iterator[None]:
+    """Turn a lack of memory, and files that cannot be written, into errors with a remedy.
+
+    Raises:
+        OutOfMemory: With the settings to lower and their values.
+        MsprError: If a file of the run cannot be written.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, cv2.error) as error:
+        if not is_out_of_memory(error):
+            raise
+        size = config.preprocess
+        raise OutOfMemory(
+            f"out of memory on {device}: lower batch_size (now {config.batch_size}), "
+            f"preprocess.width and height (now {size.width}x{size.height}) or num_workers (now "
+            f"{config.num_workers}), and start again"
+        ) from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise MsprError(
+            f"cannot write to {run}: {reason}; free space or make it writable, and go on with "
+            "--resume"
+        ) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell a lack of memory, on the CPU or a GPU, from any other error."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS)
+
+
+def save_bad_batch(path: Path, batch: object, circumstances: Mapping[str, Any]) -> None:
+    """Keep the batch that broke a run, readable by `torch.load(path, weights_only=True)`.
+
+    Args:
+        path: Where; an older one is replaced.
+        batch: As the loader gave it, a nested named tuple of tensors.
+        circumstances: Plain values by name.
+    """
+    partial = path.with_name(path.name + ".partial")
+    torch.save({"batch": _plain(batch), **_plain(dict(circumstances))}, partial)
+    os.replace(partial, path)
+
+
+def _plain(value: Any) -> Any:
+    """Turn named tuples into dicts: the only classes that the safe reader knows."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(item) for name, item in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.cpu() if isinstance(value, torch.Tensor) else value
