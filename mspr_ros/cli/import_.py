@@ -270,7 +270,7 @@ def _check(folder: Path, picture: Path) -> dict[str, Any]:
                 "verdict": check.verdict,
                 "warnings": list(check.warnings),
                 "image_pairs": check.images.pairs,
-                "image_reading": check.images.reading,
+                "image_readings": list(check.images.readings),
             }
             for check in checks
         ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mspr_ros.data.check_images import AS_GIVEN, ImageEvidence, image_evidence
+from mspr_ros.data.check_images import ImageEvidence, image_evidence
 from mspr_ros.data.check_poses import PoseEvidence, pose_evidence
 from mspr_ros.data.dataset import Dataset
 
@@ -45,7 +45,7 @@ class SceneCheck:
         """Say in a few words how far the check got."""
         if self.warnings:
             return "looks wrong"
-        if self.images.reading == AS_GIVEN:
+        if self.images.confirm:
             return f"confirmed by {self.images.pairs} pairs of images"
         if self.poses.stands:
             return "nothing speaks against it, the upright camera for it"
@@ -65,10 +65,10 @@ def check_dataset(dataset: Dataset) -> tuple[SceneCheck, ...]:
 
 
 def _warnings(images: ImageEvidence, poses: PoseEvidence) -> list[str]:
-    if images.reading and images.reading != AS_GIVEN:
-        told = f" ({images.pairs} pairs of images say so, {images.factor:.1f} times better)"
-        return [_remedy(images.reading, poses) + told]
-    if images.reading == AS_GIVEN:
+    if images.contradict:
+        told = f" ({images.pairs} pairs of images fit {images.factor:.1f} times better so)"
+        return [" -- or ".join(_meaning(reading, poses) for reading in images.readings) + told]
+    if images.confirm:
         # The rotations are right beyond doubt; images say little about where the camera stood.
         return [_POSITIONS] if poses.translated else []
     found: list[str] = []
@@ -87,7 +87,7 @@ def _warnings(images: ImageEvidence, poses: PoseEvidence) -> list[str]:
     return found
 
 
-def _remedy(reading: str, poses: PoseEvidence) -> str:
+def _meaning(reading: str, poses: PoseEvidence) -> str:
     """Say what a reading means; `inverted opengl` is OpenGL's axes in an inverted pose."""
     inverted = reading.startswith("inverted")
     axes = reading.removeprefix("inverted").strip()

@@ -27,8 +27,8 @@ MIN_MATCHES = 20
 MIN_TURN_DEG, MAX_TURN_DEG, BEST_TURN_DEG = 3.0, 25.0, 8.0
 MAX_STEPS = 10  # how far apart in its sequence the images of a pair may be
 LONG_SIDE_PX = 480
-# A reading is better than another when its errors are smaller by this factor, and in most pairs.
-CLEARLY = 2.0
+# A reading is worse than another when its errors are larger by this factor, and in most pairs.
+CLEARLY = 1.4
 SHARE_OF_PAIRS = 0.7
 # Focal length over the image's long side where the camera is not known: 61 degrees across.
 TYPICAL_FOCAL = 0.85
@@ -55,15 +55,25 @@ class ImageEvidence:
 
     Args:
         pairs: Number of pairs that could be compared.
-        reading: The reading they support clearly; empty where they do not decide.
-        factor: How many times smaller its errors are than those of the next reading.
-        share: Share of pairs in which it beats that one.
+        readings: The readings that explain the images about equally well, the best one first;
+            turns about one axis only may leave two. Empty where too few pairs were compared.
+        factor: How many times smaller the best reading's errors are than those of the poses as
+            given; where these are the best, than those of the next one that is clearly worse.
     """
 
     pairs: int
-    reading: str = ""
+    readings: tuple[str, ...] = ()
     factor: float = 1.0
-    share: float = 0.0
+
+    @property
+    def confirm(self) -> bool:
+        """Whether the images leave no reading but the poses as given."""
+        return self.readings == (AS_GIVEN,)
+
+    @property
+    def contradict(self) -> bool:
+        """Whether another reading is clearly better than the poses as given."""
+        return bool(self.readings) and AS_GIVEN not in self.readings
 
 
 def image_evidence(dataset: Dataset, seed: int = 0) -> ImageEvidence:
@@ -88,16 +98,18 @@ def image_evidence(dataset: Dataset, seed: int = 0) -> ImageEvidence:
 
 
 def _decide(names: list[str], scores: Array) -> ImageEvidence:
-    """Name the reading that is better than every other, by the median and in most pairs."""
+    """Keep the best reading, and those not clearly worse by the median and in most pairs."""
     if len(scores) < MIN_PAIRS:
         return ImageEvidence(len(scores))
-    best = int(np.argmin(scores.sum(axis=0)))
-    others = np.delete(scores, best, axis=1) - scores[:, [best]]
+    order = np.argsort(scores.sum(axis=0))
+    lost = scores[:, order] - scores[:, order[:1]]
     # Scores are sums of the logarithms of two errors, so half of a difference is the factor's.
-    factor = float(np.exp(np.median(others, axis=0).min() / 2.0))
-    share = float((others > 0.0).mean(axis=0).min())
-    clear = factor >= np.sqrt(CLEARLY) and share >= SHARE_OF_PAIRS
-    return ImageEvidence(len(scores), names[best] if clear else "", factor, share)
+    factors = np.exp(np.median(lost, axis=0) / 2.0)
+    worse = (factors >= CLEARLY) & ((lost > 0.0).mean(axis=0) >= SHARE_OF_PAIRS)
+    readings = tuple(names[place] for place in order[~worse])
+    given = list(order).index(names.index(AS_GIVEN))
+    factor = factors[given] if given > 0 else min(factors[worse], default=1.0)
+    return ImageEvidence(len(scores), readings, float(factor))
 
 
 def _pairs(dataset: Dataset, seed: int) -> Iterator[tuple[int, int]]:

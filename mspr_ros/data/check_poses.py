@@ -123,7 +123,8 @@ def measure_poses(tracks: list[Array]) -> PoseEvidence:
     T_map_cam = np.concatenate(tracks)
     T_cam_map = invert_transform(T_map_cam)
     tilt, inverse_tilt, roll = _kept_axis_angles_deg(T_map_cam[:, :3, :3])
-    length = max(sum(_path_length(track[:, :3, 3]) for track in tracks), 1e-12)
+    length = sum(_path_length(track[:, :3, 3]) for track in tracks)
+    length = length if length > 1e-9 else float("nan")  # of a camera that stands still
     inverse_length = sum(_path_length(invert_transform(track)[:, :3, 3]) for track in tracks)
     turned_length = sum(_path_length(_turned(track)) for track in tracks)
     origin_cam = T_cam_map[:, :3, 3].mean(axis=0)
