@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,15 @@ def test_every_configuration_of_the_paper_is_compared() -> None:
     marks = test_a_configuration_holds_the_papers_values.pytestmark  # type: ignore[attr-defined]
     assert {row[0] for row in marks[0].args[1]} == {path.stem for path in FOLDER.glob("*.yaml")}
     assert set(SEVEN + CAMBRIDGE) <= set(CONVENTION_OF_SCENE)
+
+
+def test_the_page_names_every_configuration_and_no_other() -> None:
+    page = (FOLDER.parents[2] / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"config/train/paper/(\w+)\.yaml", page))
+    assert named == {path.stem for path in FOLDER.glob("*.yaml")}
+    for first, second in re.findall(r"-o runs/(\w+_stage1)\n.* -o runs/(\w+_stage2)\n", page):
+        wanted = load_train_config(FOLDER / f"{second}.yaml").initial_weights
+        assert wanted == f"runs/{first}/bundle"
 
 
 def test_the_second_stage_starts_where_the_first_ended(
