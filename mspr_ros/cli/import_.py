@@ -252,7 +252,7 @@ def _check(folder: Path, picture: Path) -> dict[str, Any]:
     for check in checks:
         frames = dataset.select(scene=check.scene)
         sequences = [frame.sequence for frame in frames.frames]
-        note = "\n".join(check.warnings) or check.verdict
+        note = "; ".join(check.warnings) or check.verdict
         views.append(
             SceneView(check.scene, frames.T_map_cam, sequences, note, bool(check.warnings))
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from mspr_ros.evaluation.plots import SCENE_COLORS, STYLE, TRUE_COLOR, top_view_
 from mspr_ros.geometry import Array
 
 MAX_ARROWS = 70
+CHARACTERS_A_LINE = 110
+ALARM_COLOR = "#b03000"
 NUM_FRUSTUMS = 5
 # Length of an optical axis and of a frustum, as parts of the scene's extent.
 ARROW, FRUSTUM = 0.05, 0.11
@@ -30,7 +33,7 @@ class SceneView(NamedTuple):
         scene: Its name.
         T_map_cam: (N, 4, 4) poses.
         sequences: (N,) names; each gets a colour.
-        note: Lines to write under the name.
+        note: What to write under the name.
         alarming: Whether the note is a warning.
     """
 
@@ -50,23 +53,25 @@ def cameras_figure(views: Sequence[SceneView], title: str | None = None) -> Figu
     if not views or any(len(view.T_map_cam) == 0 for view in views):
         raise ValueError("there are no cameras to draw")
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11.5, 5.6 * len(views)), layout="constrained")
-        for row, view in enumerate(views):
+        figure = Figure(figsize=(11.5, 6.0 * len(views)), layout="constrained")
+        parts = figure.subfigures(len(views), 1, squeeze=False)[:, 0]
+        for part, view in zip(parts, views, strict=True):
             above, beside, up_sign = view_axes(view.T_map_cam)
-            left = figure.add_subplot(len(views), 2, 2 * row + 1)
-            right = figure.add_subplot(len(views), 2, 2 * row + 2)
+            left, right = part.subplots(1, 2)
             _draw(left, view, above)
             _draw(right, view, beside)
-            left.set_title(f"{view.scene}: {len(view.T_map_cam)} cameras, from above")
+            left.set_title("from above")
             right.set_title("from the side, the cameras' up is up")
             if up_sign < 0:
                 right.invert_yaxis()
             # x over y and y over z are seen from the third axis' tip, x over z from y's tail.
             if up_sign != (-1 if above == (0, 2) else 1):
                 left.invert_yaxis()  # else it would be a view from below, mirrored
-            color = "#b03000" if view.alarming else TRUE_COLOR
-            left.annotate(
-                view.note, (0.0, -0.16), xycoords="axes fraction", color=color, va="top", wrap=True
+            note = "\n".join(textwrap.wrap(view.note, CHARACTERS_A_LINE))
+            part.suptitle(
+                f"{view.scene}: {len(view.T_map_cam)} cameras\n{note}",
+                color=ALARM_COLOR if view.alarming else TRUE_COLOR,
+                fontsize=11,
             )
             _legend(right, view)
         if title:
