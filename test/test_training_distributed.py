@@ -88,9 +88,10 @@ def test_two_processes_get_the_gradients_of_one_with_the_whole_batch(
     assert largest > 1e-2
     for name, expected in alone.items():
         assert torch.equal(first[name], second[name]), name
-        scale = max(float(expected.abs().max()), 1e-4 * largest)
+        # Single precision; the last term is for gradients that are zero but for rounding.
+        tolerance = 1e-5 * float(expected.abs().max()) + 1e-8 * largest
         difference = float((first[name] - expected).abs().max())
-        assert difference <= 1e-5 * scale, f"{name}: {difference} of {scale}"
+        assert difference <= tolerance, f"{name}: {difference}, tolerance {tolerance}"
 
 
 @pytest.mark.slow

@@ -120,6 +120,8 @@ class TrainConfig:
         half_precision_bundle: Store the bundle's weights as fp16.
         map_frames: Map frame by scene, where it is not `map`.
         num_workers: Threads that read and warp pictures, beside those that train.
+        image_cache: A folder for decoded pictures, relative to where the command runs; later
+            runs on the same data share them. Empty decodes the files anew in every epoch.
         checkpoint_minutes: How often the state is saved between epochs.
         seed: Of everything drawn by chance.
     """
@@ -145,6 +147,7 @@ class TrainConfig:
     half_precision_bundle: bool = False
     map_frames: dict[str, str] = field(default_factory=dict)
     num_workers: int = 2
+    image_cache: str = ""
     checkpoint_minutes: float = 5.0
     seed: int = 0
 

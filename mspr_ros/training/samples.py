@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -56,6 +56,22 @@ class LabeledFrame(NamedTuple):
     scene: int
 
 
+class ImageSource(Protocol):
+    """Where pictures come from."""
+
+    def read(self, item: LabeledFrame) -> tuple[ImageU8, LabeledFrame]:
+        """Give a frame's picture, and the frame with the camera of that picture."""
+        ...
+
+
+class ImageFiles:
+    """Decode pictures from their files, each time."""
+
+    def read(self, item: LabeledFrame) -> tuple[ImageU8, LabeledFrame]:
+        """Give a frame's picture, and the frame as it is."""
+        return read_image(item.frame.image), item
+
+
 def labeled_frames(datasets: Sequence[Dataset], scenes: Sequence[str]) -> list[LabeledFrame]:
     """Gather the frames of several datasets under one numbering of scenes.
 
@@ -85,6 +101,8 @@ class TrainingSamples:
         orientation_centroids: (S, Ko, 4) xyzw.
     """
 
+    images: ImageSource
+
     def __init__(
         self,
         frames: Sequence[LabeledFrame],
@@ -97,6 +115,7 @@ class TrainingSamples:
         self.preprocessor = Preprocessor(config.preprocess)
         self.position_centroids = position_centroids
         self.orientation_centroids = orientation_centroids
+        self.images = ImageFiles()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -126,7 +145,7 @@ class TrainingSamples:
     def _vary(self, item: LabeledFrame, rng: np.random.Generator) -> tuple[ImageU8, Array]:
         """Give the network's picture, still uint8, and the orientation it was seen with."""
         pipeline, augmentation = self.config.preprocess, self.config.augmentation
-        image = read_image(item.frame.image)
+        image, item = self.images.read(item)
         quat_xyzw = np.array(item.frame.quat_xyzw)
         virtual = pipeline.virtual_camera
         if virtual and item.camera and (augmentation.moves_camera or augmentation.random_crop):

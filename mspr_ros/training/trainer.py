@@ -23,6 +23,7 @@ from mspr_ros.data.light import vary_light
 from mspr_ros.geometry import Array
 from mspr_ros.network.losses import PoseCriterion
 from mspr_ros.network.regressor import PoseRegressor
+from mspr_ros.training.cache import open_cache
 from mspr_ros.training.checkpoint import (
     Progress,
     TrainingState,
@@ -125,10 +126,25 @@ class Trainer:
                 self._write_config()
                 if self._num_done == 0:
                     self._save("last.ckpt")  # so that a run can always be resumed
+            self._open_image_cache()
             self._train()
             result = self._write_bundle() if self.processes.is_first else {}
             self.processes.wait()
         return result
+
+    def _open_image_cache(self) -> None:
+        """Let one process write what is missing, then all read it."""
+        if not self.config.image_cache:
+            return
+        frames = [*self.lesson.train, *self.lesson.validation]
+        room = sum(run_sizes(self.network, self.config).values())
+        folder = Path(self.config.image_cache)
+        for turn in (True, False):
+            if self.processes.is_first == turn:
+                self.samples.images = open_cache(
+                    folder, frames, self.config, self.lesson.data_hash, reserve_bytes=room
+                )
+            self.processes.wait()
 
     def _train(self) -> None:
         silent = not self.processes.is_first
@@ -272,6 +288,7 @@ class Trainer:
             self.samples.preprocessor,
             self.device,
             self.config.batch_size,
+            self.samples.images,
         )
 
     @property

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from mspr_ros.data.images import read_image
 from mspr_ros.evaluation.metrics import (
     PoseSummary,
     orientation_error_deg,
@@ -19,7 +18,7 @@ from mspr_ros.evaluation.metrics import (
 from mspr_ros.geometry import Array, as_float_tuple, normalize_quat_xyzw
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.preprocess import Preprocessor
-from mspr_ros.training.samples import LabeledFrame
+from mspr_ros.training.samples import ImageFiles, ImageSource, LabeledFrame
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,26 @@ def validate(
     preprocessor: Preprocessor,
     device: torch.device,
     batch_size: int,
+    images: ImageSource | None = None,
 ) -> ValidationResult:
-    """Answer frames as at run time: no label reaches the network."""
+    """Answer frames as at run time: no label reaches the network.
+
+    Args:
+        network: It is put into evaluation mode.
+        frames: To answer.
+        preprocessor: Of the network.
+        device: Of the network.
+        batch_size: Frames at a time; it does not change the answers.
+        images: Where pictures come from; by default from their files.
+    """
+    images = images or ImageFiles()
     network.eval()
     scenes, positions, orientations = [], [], []
     for start in range(0, len(frames), batch_size):
         items = frames[start : start + batch_size]
-        images = [read_image(item.frame.image) for item in items]
-        tensor = preprocessor.tensor(images, [item.camera for item in items]).to(device)
+        pairs = [images.read(item) for item in items]
+        cameras = [item.camera for _, item in pairs]
+        tensor = preprocessor.tensor([image for image, _ in pairs], cameras).to(device)
         with torch.inference_mode():
             output = network(tensor)
         scenes.append(output.selection.scene.cpu().numpy())
