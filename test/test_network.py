@@ -212,7 +212,8 @@ def test_the_loss_is_the_papers_formula() -> None:
     logits = torch.tensor([[0.3, 1.2], [0.1, -0.4]])
     q = torch.nn.functional.normalize(torch.tensor([[0.1, 0.2, 0.3, 0.9], [0, 0, 0, 1.0]]), dim=1)
     x = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
-    output = RegressorOutput(logits, logits, logits, x, q, x, q, x, x, gt)
+    zero, one = torch.zeros(()), torch.ones(2, 1)
+    output = RegressorOutput(logits, logits, logits, x, q, one, x, q, x, x, gt, zero)
     losses = PoseCriterion(LossConfig(s_x=0.5, s_q=-1.0))(output, torch.zeros(2, 3), q, gt)
     nll = -logits.log_softmax(dim=1)
     expected = (

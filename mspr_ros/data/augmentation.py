@@ -114,4 +114,5 @@ def _crop_angles_rad(
     cut = np.array([virtual.width / virtual.fx, virtual.height / virtual.fy])
     free = np.maximum(real - cut, 0.0) / 2.0  # of the axis, on the plane at unit depth
     right, down = rng.uniform(-free, free)
-    return np.array([np.arctan(right), -np.arctan(down)])
+    yaw_rad = np.arctan(right)
+    return np.array([yaw_rad, -np.arctan(down * np.cos(yaw_rad))])

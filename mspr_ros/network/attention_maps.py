@@ -1,8 +1,8 @@
 """What the transformers look at: the attention weights that a forward pass really used.
 
-The network attends by a fused kernel that never shows its weights. They are computed here a
-second time from the very projections of that pass, which hooks on the `Attention` modules' own
-`query`, `key` and `value` layers pick up: softmax(Q K^T / sqrt(d)).
+The network attends by kernels that never show their weights. They are computed here a second
+time from what went into the `Attention` modules in that pass and the modules' own `query`, `key`
+and `value` layers: softmax(Q K^T / sqrt(d)).
 
 Letters: B batch, H heads, Q queries, N keys (cells of a map), d width of a head.
 """
@@ -13,15 +13,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mspr_ros.network.transformer import Attention
-
-_PROJECTIONS = ("query", "key", "value")
 
 
 @dataclass(frozen=True)
@@ -60,30 +57,23 @@ def record_attention(network: nn.Module) -> Iterator[dict[Attention, list[Attent
     try:
         for module in network.modules():
             if isinstance(module, Attention):
-                handles += _watch(module, calls.setdefault(module, []))
+                handles.append(_watch(module, calls.setdefault(module, [])))
         yield calls
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _watch(module: Attention, calls: list[AttentionCall]) -> list[Any]:
-    projected: dict[str, Tensor] = {}
+def _watch(module: Attention, calls: list[AttentionCall]) -> Any:
+    layers = (module.query, module.key, module.value)
 
-    def keep_projection(name: str, _layer: nn.Module, _inputs: Any, output: Tensor) -> None:
-        batch, count, dim = output.shape
-        heads = output.view(batch, count, module.num_heads, dim // module.num_heads)
-        projected[name] = heads.transpose(1, 2).detach().float()
+    def keep_call(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        with torch.no_grad():
+            pairs = zip(layers, inputs, strict=True)
+            projected = [module.split(layer(tokens)).float() for layer, tokens in pairs]
+        calls.append(AttentionCall(*projected, output.detach().float()))
 
-    def keep_call(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        queries, keys, values = (projected.pop(name) for name in _PROJECTIONS)
-        calls.append(AttentionCall(queries, keys, values, output.detach().float()))
-
-    handles: list[Any] = [
-        getattr(module, name).register_forward_hook(partial(keep_projection, name))
-        for name in _PROJECTIONS
-    ]
-    return [*handles, module.register_forward_hook(keep_call)]
+    return module.register_forward_hook(keep_call)
 
 
 def relative_entropy(weights: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ class Attention(nn.Module):
 
     Dropping weights, as the paper does, needs every weight in memory. `drop_keys` draws one mask
     for all queries instead: the same expectation, and the fused kernel computes it, because a
-    dropped weight is a dropped value.
+    dropped weight is a dropped value. Where queries are few, as the decoder's, single weights are
+    dropped in any case: they cost nothing there.
 
     Shape: (B, Q, D), (B, N, D), (B, N, D) -> (B, Q, D).
     """
@@ -48,9 +49,20 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend."""
-        queries = self._split(self.query(query))  # (B, heads, Q, D / heads)
-        keys = self._split(self.key(key))  # (B, heads, N, D / heads)
-        values = self._split(self.value(value))
+        queries = self.split(self.query(query))  # (B, heads, Q, D / heads)
+        if query.shape[1] * self.num_heads < min(key.shape[1:]):
+            attended = self._attend_unprojected(queries, key, value)
+        else:
+            attended = self._attend(queries, key, value)
+        return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def split(self, tokens: Tensor) -> Tensor:
+        """Split projected tokens into heads: (B, N, D) -> (B, heads, N, D / heads)."""
+        return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+    def _attend(self, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        keys = self.split(self.key(key))  # (B, heads, N, D / heads)
+        values = self.split(self.value(value))
         dropout = self.dropout if self.training else 0.0
         if self.training:
             difference = queries.mean(dim=2) - keys.mean(dim=2)  # (B, heads, D / heads)
@@ -58,14 +70,26 @@ class Attention(nn.Module):
         if dropout > 0.0 and self.drop_keys:
             kept = torch.empty_like(values[..., :1]).bernoulli_(1.0 - dropout)
             values, dropout = values * (kept / (1.0 - dropout)), 0.0
-        attended = functional.scaled_dot_product_attention(
-            queries, keys, values, dropout_p=dropout
-        )  # (B, heads, Q, D / heads)
-        return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return functional.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
 
-    def _split(self, tokens: Tensor) -> Tensor:
-        batch, count, dim = tokens.shape
-        return tokens.view(batch, count, self.num_heads, dim // self.num_heads).transpose(1, 2)
+    def _attend_unprojected(self, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend with few queries to many keys without projecting each key and value.
+
+        The same numbers by another order of products: q . (W k + b) = (W^T q) . k + q . b, and a
+        weighted sum of projected values is the projected sum.
+        """
+        heads, dim = self.num_heads, key.shape[2]
+        # weight: rows of a head belong together, (heads, D / heads, D).
+        queries = queries * queries.shape[-1] ** -0.5
+        folded = queries @ self.key.weight.view(heads, -1, dim)  # (B, heads, Q, D)
+        bias = queries @ self.key.bias.view(heads, -1, 1)  # (B, heads, Q, 1)
+        scores = torch.baddbmm(bias.flatten(1, 2), folded.flatten(1, 2), key.transpose(1, 2))
+        weights = scores.softmax(dim=-1)  # (B, heads * Q, N)
+        weights = functional.dropout(weights, self.dropout, self.training)
+        sums = (weights @ value).unflatten(1, (heads, -1))  # (B, heads, Q, D)
+        total = weights.sum(dim=-1).unflatten(1, (heads, -1)).unsqueeze(-1)  # 1 without dropout
+        projected = sums @ self.value.weight.view(heads, -1, dim).transpose(1, 2)
+        return projected + total * self.value.bias.view(heads, 1, -1)  # (B, heads, Q, D / heads)
 
 
 class FeedForward(nn.Sequential):

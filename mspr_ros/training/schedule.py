@@ -39,7 +39,11 @@ def make_optimizer(config: OptimizerConfig, modules: list[nn.Module]) -> torch.o
     ]
     optimizer = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return optimizer(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, eps=config.eps
+        parameters,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        eps=config.eps,
+        fused=True,
     )
 
 
