@@ -28,7 +28,7 @@ from mspr_ros.evaluation.plots import (
     top_view_axes,
     trajectory_figure,
 )
-from mspr_ros.evaluation.report import FILES, worst_frames
+from mspr_ros.evaluation.report import FILES, PLOTS, worst_frames
 from mspr_ros.geometry import normalize_quat_xyzw, transform_from_pose
 from mspr_ros.localizer import PoseEstimate, PoseHypothesis
 
@@ -299,7 +299,10 @@ def test_evaluate_writes_a_report_and_never_overwrites_it_silently(folder, tmp_p
     assert main([*command, "--no-baseline", "--json", str(tmp_path / "m.json")]) == 0
     table = capsys.readouterr().out
     assert "kitchen" in table and "all scenes" in table
-    assert {path.name for path in out.iterdir()} == set(FILES)
+    written = set(FILES) - {"training.png"}  # there is no run beside this bundle
+    assert {path.name for path in out.iterdir()} == written
+    page = (out / "report.md").read_text()
+    assert "kitchen" in page and all(f"({name})" in page for name in PLOTS if name in written)
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics == json.loads((tmp_path / "m.json").read_text())
     assert [group["network"]["num_frames"] for group in metrics["groups"]] == [6, 6, 12]
@@ -307,7 +310,7 @@ def test_evaluate_writes_a_report_and_never_overwrites_it_silently(folder, tmp_p
     assert len(rows) == 12
     median = np.median([float(row["position_error_m"]) for row in rows])
     assert metrics["groups"][-1]["network"]["position_error_m"]["median"] == pytest.approx(median)
-    for name in FILES[2:]:
+    for name in written & set(PLOTS):
         assert inked_share(out / name) > 0.02, name
     before = (out / "frames.csv").read_bytes()
     assert main([*command, "--no-baseline"]) == 1
@@ -325,6 +328,17 @@ def test_evaluate_with_baseline_and_its_refusals(folder, tmp_path, capsys, monke
     assert main(["evaluate", bundle, str(folder)]) == 0
     printed = capsys.readouterr().out
     assert "nearest neighbour" in printed and "ratio of medians" in printed
+    numbers = tmp_path / "with_baseline.json"
+    command = ["evaluate", bundle, str(folder), "--block-frames", "2"]
+    assert main([*command, "--json", str(numbers)]) == 0
+    for group in json.loads(numbers.read_text())["groups"]:
+        for kind, unit in (("position", "m"), ("orientation", "deg")):
+            ratio = group[f"{kind}_ratio"]
+            medians = [group[m][f"{kind}_error_{unit}"]["median"] for m in ("network", "baseline")]
+            assert ratio["value"] == pytest.approx(medians[0] / medians[1])
+            assert ratio["low"] <= ratio["value"] <= ratio["high"] and ratio["level"] == 0.95
+            assert ratio["num_blocks"] == group["num_blocks"] >= 3
+    capsys.readouterr()
     assert main(["evaluate", bundle, str(folder), "--split", "train"]) == 0
     assert "each would find itself" in capsys.readouterr().out
     assert main(["evaluate", bundle, str(folder), "--split", "val"]) == 1

@@ -11,7 +11,9 @@ from mspr_ros.errors import DatasetError, MsprError
 
 if TYPE_CHECKING:
     from mspr_ros.data.dataset import Dataset
-    from mspr_ros.evaluation.judging import FrameResult
+    from mspr_ros.evaluation.confusion import Confusion
+    from mspr_ros.evaluation.evaluate import GroupSummary
+    from mspr_ros.evaluation.judging import Centroids, FrameResult
     from mspr_ros.localizer import Localizer
 
 
@@ -46,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="longest block of the bootstrap, in frames (default: 10)",
     )
+    parser.add_argument(
+        "--oracle",
+        action="append",
+        choices=("scene", "clusters", "both"),
+        default=[],
+        help="also answer with the true scene or clusters given, reported apart: an upper bound, "
+        "never the result (repeatable)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
@@ -57,20 +67,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluate, print the table and write the report."""
     _check(args)
     from mspr_ros.data.dataset import Dataset
+    from mspr_ros.evaluation.confusion import cluster_confusions
     from mspr_ros.evaluation.evaluate import summarize_groups
-    from mspr_ros.evaluation.report import format_table, write_report
+    from mspr_ros.evaluation.judging import Centroids
+    from mspr_ros.evaluation.oracle import check_oracles
     from mspr_ros.localizer import Localizer
 
     localizer = Localizer.load(args.bundle, device=args.device)
+    check_oracles(localizer, args.oracle)
     whole = [Dataset.load(folder) for folder in args.datasets]
     chosen = [choose_split(dataset, args.split) for dataset in whole]
     for dataset in chosen:
         dataset.scene_indices(localizer.metadata.scene_names)  # refuses scenes it was not taught
-    results = _localize(localizer, chosen, args.batch_size)
+        _check_images(dataset)
+    centroids = Centroids.of_network(localizer.network, localizer.metadata.scene_names)
+    results = _localize(localizer, chosen, centroids, args.batch_size)
     baseline, note = _baseline(args, localizer, whole, chosen)
     groups = summarize_groups(
         results, baseline, max_block_frames=args.block_frames, seed=args.seed
     )
+    confusions = cluster_confusions(results, centroids)
     metrics: dict[str, Any] = {
         "bundle": str(args.bundle),
         "bundle_hash": localizer.content_hash,
@@ -79,16 +95,49 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "device": str(localizer.device),
         "baseline_note": note,
         "groups": [group.to_dict() for group in groups],
+        "cluster_confusion": [confusion.to_dict() for confusion in confusions],
     }
+    _print_result(groups, note)
+    if args.oracle:
+        metrics["oracle"] = _oracles(args, localizer, chosen, centroids, results)
+    if args.output:
+        _write(args, metrics, groups, results, baseline, confusions)
+    return metrics
+
+
+def _print_result(groups: Sequence[GroupSummary], baseline_note: str) -> None:
+    from mspr_ros.evaluation.tables import format_table
+
     print(format_table(groups))
     blocks = ", ".join(f"{group.name} {group.num_blocks}" for group in groups)
     print(f"medians with 95 % block-bootstrap intervals; blocks: {blocks}")
-    if note:
-        print(f"no baseline: {note}")
-    if args.output:
-        write_report(args.output, metrics, results, baseline)
-        print(f"report: {args.output}")
-    return metrics
+    if baseline_note:
+        print(f"no baseline: {baseline_note}")
+
+
+def _write(
+    args: argparse.Namespace,
+    metrics: dict[str, Any],
+    groups: Sequence[GroupSummary],
+    results: Sequence[FrameResult],
+    baseline: Sequence[FrameResult] | None,
+    confusions: Sequence[Confusion],
+) -> None:
+    from mspr_ros.evaluation.report import Report, write_report
+    from mspr_ros.evaluation.training_plots import read_history
+
+    notes = [
+        f"Bundle {args.bundle} ({metrics['bundle_hash']})",
+        f"Datasets {', '.join(metrics['datasets'])}; split: {metrics['split']}",
+    ]
+    if metrics["baseline_note"]:
+        notes.append(f"No baseline: {metrics['baseline_note']}")
+    title = f"Evaluation of {args.bundle.resolve().name}"
+    # A bundle still lying in its run folder shows how it was trained.
+    history = read_history(args.bundle.resolve().parent)
+    report = Report(title, notes, metrics, groups, results, baseline, confusions, history)
+    write_report(args.output, report)
+    print(f"report: {args.output}")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -120,25 +169,60 @@ def choose_split(dataset: Dataset, split: str | None) -> Dataset:
     return chosen
 
 
+def _check_images(dataset: Dataset) -> None:
+    """Refuse a dataset whose images are only named: every frame would count as a failure."""
+    if dataset.poses_only:
+        raise DatasetError(
+            f"dataset {dataset.name} holds poses only, its images are not at hand, so there is "
+            "nothing to localize; import it again with its images"
+        )
+
+
 def _localize(
-    localizer: Localizer, datasets: Sequence[Dataset], batch_size: int
+    localizer: Localizer, datasets: Sequence[Dataset], centroids: Centroids, batch_size: int
 ) -> list[FrameResult]:
-    import numpy as np
-
     from mspr_ros.evaluation.answers import ask_localizer
-    from mspr_ros.evaluation.judging import Centroids, judge
+    from mspr_ros.evaluation.judging import judge
 
-    network = localizer.network
-    centroids = Centroids(
-        localizer.metadata.scene_names,
-        np.asarray(network.position_centroids.detach().cpu().numpy(), dtype=np.float64),
-        np.asarray(network.orientation_centroids.detach().cpu().numpy(), dtype=np.float64),
-    )
     results = []
     for dataset in datasets:
         answers = ask_localizer(localizer, dataset, batch_size=batch_size)
         results.extend(judge(dataset, answers, centroids))
     return results
+
+
+def _oracles(
+    args: argparse.Namespace,
+    localizer: Localizer,
+    datasets: Sequence[Dataset],
+    centroids: Centroids,
+    honest: Sequence[FrameResult],
+) -> dict[str, Any]:
+    """Answer once more with part of the truth given, print that apart and give its numbers."""
+    from mspr_ros.evaluation.evaluate import summarize_groups
+    from mspr_ros.evaluation.judging import judge
+    from mspr_ros.evaluation.oracle import ORACLE_NOTE, ORACLES, ask_oracles
+    from mspr_ros.evaluation.tables import format_table
+
+    names = list(dict.fromkeys(args.oracle))
+    judged: dict[str, list[FrameResult]] = {name: [] for name in names}
+    start = 0
+    for dataset in datasets:
+        own = honest[start : start + len(dataset)]
+        start += len(dataset)
+        told = ask_oracles(localizer, dataset, own, names, batch_size=args.batch_size)
+        for name, answers in told.items():
+            judged[name].extend(judge(dataset, answers, centroids))
+    report: dict[str, Any] = {"note": ORACLE_NOTE}
+    print(f"\n{ORACLE_NOTE}:")
+    for name in names:
+        groups = summarize_groups(judged[name], max_block_frames=args.block_frames, seed=args.seed)
+        print(f"{name}: {ORACLES[name]}\n{format_table(groups, f'oracle {name}')}")
+        report[name] = {
+            "given": ORACLES[name],
+            "groups": [group.to_dict() for group in groups],
+        }
+    return report
 
 
 def _baseline(
@@ -151,8 +235,6 @@ def _baseline(
     split = args.baseline_train_split
     if args.no_baseline:
         return None, "switched off"
-    if any(dataset.poses_only for dataset in whole):
-        return None, "a dataset's images are not at hand"
     training = [dataset.select(split=split) for dataset in whole if split in dataset.splits]
     if not any(len(dataset) for dataset in training):
         return None, f"no frames of split '{split}' to choose from"

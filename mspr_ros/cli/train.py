@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _train(config: TrainConfig, args: argparse.Namespace, processes: Processes) -> dict[str, Any]:
     """Train in this process; the first one prepares the folder and speaks."""
+    from mspr_ros.evaluation.training_report import write_training_report
     from mspr_ros.training.trainer import Trainer
 
     device = processes.device(args.device)
@@ -91,6 +92,10 @@ def _train(config: TrainConfig, args: argparse.Namespace, processes: Processes) 
     result = trainer.run()
     if processes.is_first:
         print(f"bundle: {result['bundle']}")
+        frames = [(item.frame, item.camera) for item in trainer.lesson.validation]
+        report = write_training_report(args.output, frames, device=str(device))
+        print(f"report: {report}")
+        result["report"] = str(report)
     return result
 
 

@@ -22,6 +22,7 @@ from mspr_ros.network.attention_maps import (
     record_attention,
     relative_entropy,
 )
+from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.network.transformer import Attention
 from mspr_ros.preprocess import ImageU8
 
@@ -152,19 +153,20 @@ def attend(
 
 
 def _branch(
-    network: torch.nn.Module,
+    network: PoseRegressor,
     calls: dict[Attention, list[AttentionCall]],
     name: str,
     scene: int,
     size: tuple[int, int],
     pixel: tuple[float, float] | None,
 ) -> BranchAttention:
-    transformer = getattr(network, f"{name}_transformer")
+    # Where one transformer serves both branches, it is called once for each, in this order.
+    transformer = getattr(network, f"{name}_transformer") or network.position_transformer
     turn = BRANCHES.index(name)
 
-    def call_of(module: Attention) -> AttentionCall:
-        made = calls[module]  # one, or one of each branch where the branches share the module
-        return made[min(turn, len(made) - 1)]
+    def call_of(module: object) -> AttentionCall:
+        assert isinstance(module, Attention)
+        return calls[module][min(turn, len(calls[module]) - 1)]
 
     decoder = [call_of(layer.cross_attention) for layer in transformer.decoder]
     encoder = [call_of(layer.attention) for layer in transformer.encoder]

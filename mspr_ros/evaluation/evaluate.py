@@ -72,7 +72,7 @@ def interval_to_dict(interval: Interval) -> dict[str, Any]:
     plain: dict[str, Any] = json_safe(
         {"value": interval.value, "low": interval.low, "high": interval.high}
     )
-    return {**plain, "level": interval.level}
+    return {**plain, "level": interval.level, "num_blocks": interval.num_blocks}
 
 
 def _method_to_dict(method: MethodSummary) -> dict[str, Any]:
@@ -159,30 +159,28 @@ def _summarize_method(
     results: Sequence[FrameResult], blocks: Sequence[Indices], settings: dict[str, int]
 ) -> MethodSummary:
     position, orientation = errors_of(results)
-    answers = [result.answer for result in results]
-    has_clusters = all(
-        result.gt_position_cluster >= 0 and (result.failed or result.answer.position_cluster >= 0)
-        for result in results
-    )
-    position_cluster = [
-        result.gt_position_cluster == answer.position_cluster
-        for result, answer in zip(results, answers, strict=True)
-    ]
-    orientation_cluster = [
-        result.gt_orientation_cluster == answer.orientation_cluster
-        for result, answer in zip(results, answers, strict=True)
-    ]
     # `summarize` counts a cluster only where the scene is right.
     poses = summarize(
         position,
         orientation,
         scene_correct=[result.scene_correct for result in results],
-        position_cluster_correct=position_cluster if has_clusters else None,
-        orientation_cluster_correct=orientation_cluster if has_clusters else None,
+        position_cluster_correct=_clusters_right(
+            [(r.failed, r.gt_position_cluster, r.answer.position_cluster) for r in results]
+        ),
+        orientation_cluster_correct=_clusters_right(
+            [(r.failed, r.gt_orientation_cluster, r.answer.orientation_cluster) for r in results]
+        ),
     )
     return MethodSummary(
         poses,
-        sum(not answer.accepted for answer in answers),
+        sum(not result.answer.accepted for result in results),
         median_interval(position, blocks, **settings),
         median_interval(orientation, blocks, **settings),
     )
+
+
+def _clusters_right(clusters: Sequence[tuple[bool, int, int]]) -> list[bool] | None:
+    """Say of (failed, true, answered) which are right; None where a method has no clusters."""
+    if any(gt < 0 or (pred < 0 and not failed) for failed, gt, pred in clusters):
+        return None
+    return [gt == pred for _, gt, pred in clusters]

@@ -16,6 +16,7 @@ from mspr_ros.evaluation.metrics import (
 )
 from mspr_ros.geometry import Array
 from mspr_ros.network.clustering import assign_orientation_clusters, assign_position_clusters
+from mspr_ros.network.regressor import PoseRegressor
 
 
 @dataclass(frozen=True)
@@ -24,22 +25,40 @@ class Centroids:
 
     Args:
         scene_names: In the order of the network's ids.
-        positions: (S, Kp, 3) metres, in each scene's map.
-        orientations_xyzw: (S, Ko, 4).
+        positions: (S, Kp, 3) metres, in each scene's map; Kp is 0 where there are no clusters.
+        orientations_xyzw: (S, Ko, 4); Ko likewise.
     """
 
     scene_names: tuple[str, ...]
     positions: Array
     orientations_xyzw: Array
 
-    def clusters_of(self, scene: str, position: Array, quat_xyzw: Array) -> tuple[int, int]:
-        """Give the nearest position and orientation cluster of a pose, as in training."""
-        scene_id = self.scene_names.index(scene)
-        position_id = assign_position_clusters(position[None], self.positions[scene_id])
-        orientation_id = assign_orientation_clusters(
-            quat_xyzw[None], self.orientations_xyzw[scene_id]
+    @classmethod
+    def of_network(cls, network: PoseRegressor, scene_names: Sequence[str]) -> Centroids:
+        """Take a network's; those that stand in for no clusters at all are left out."""
+        config = network.config
+        positions = network.position_centroids[:, : config.num_position_clusters]
+        orientations = network.orientation_centroids[:, : config.num_orientation_clusters]
+        return cls(
+            tuple(scene_names),
+            np.asarray(positions.detach().cpu().numpy(), dtype=np.float64),
+            np.asarray(orientations.detach().cpu().numpy(), dtype=np.float64),
         )
-        return int(position_id[0]), int(orientation_id[0])
+
+    def clusters_of(self, scene: str, position: Array, quat_xyzw: Array) -> tuple[int, int]:
+        """Give the nearest position and orientation cluster of a pose, as in training.
+
+        Returns:
+            Ids within the scene; -1 where there are no clusters.
+        """
+        scene_id = self.scene_names.index(scene)
+        positions, orientations = self.positions[scene_id], self.orientations_xyzw[scene_id]
+        position_id = orientation_id = -1
+        if len(positions):
+            position_id = int(assign_position_clusters(position[None], positions)[0])
+        if len(orientations):
+            orientation_id = int(assign_orientation_clusters(quat_xyzw[None], orientations)[0])
+        return position_id, orientation_id
 
 
 @dataclass(frozen=True)

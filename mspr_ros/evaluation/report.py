@@ -1,11 +1,13 @@
-"""Write an evaluation down: a table for the terminal, JSON, a row a frame as CSV, and plots."""
+"""Write an evaluation down as a folder: a page with its table and plots, JSON and CSV.
+
+The one report of `mspr evaluate` and of a finished training run.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ import numpy as np
 
 from mspr_ros.data.images import read_image
 from mspr_ros.errors import ImageError
-from mspr_ros.evaluation.bootstrap import Interval, contiguous_blocks, contiguous_runs
+from mspr_ros.evaluation.bootstrap import contiguous_blocks, contiguous_runs
+from mspr_ros.evaluation.confusion import Confusion, confusion_figure
 from mspr_ros.evaluation.error_plots import (
     ErrorSeries,
     error_cdf_figure,
     error_over_time_figure,
 )
-from mspr_ros.evaluation.evaluate import GroupSummary, MethodSummary
+from mspr_ros.evaluation.evaluate import GroupSummary
 from mspr_ros.evaluation.judging import FrameResult, errors_of
 from mspr_ros.evaluation.metrics import median_error
 from mspr_ros.evaluation.plots import (
@@ -30,144 +33,92 @@ from mspr_ros.evaluation.plots import (
     save_figure,
     trajectory_figure,
 )
+from mspr_ros.evaluation.tables import format_table, write_frames
+from mspr_ros.evaluation.training_plots import History, training_figure
 
-NUM_WORST_FRAMES = 12
-FILES = (
-    "metrics.json",
-    "frames.csv",
-    "trajectory.png",
-    "errors.png",
-    "errors_in_time.png",
-    "worst_frames.png",
-)
-_TRUTH_COLUMNS = (
-    *("dataset", "scene", "sequence", "stamp_ns", "image"),
-    *("tx", "ty", "tz", "qx", "qy", "qz", "qw", "position_cluster", "orientation_cluster"),
-)
-_ANSWER_COLUMNS = (
-    *("pred_scene", "pred_tx", "pred_ty", "pred_tz", "pred_qx", "pred_qy", "pred_qz", "pred_qw"),
-    *("pred_position_cluster", "pred_orientation_cluster", "scene_probability", "confidence"),
-    *("accepted", "problem", "position_error_m", "orientation_error_deg"),
-    *("baseline_position_error_m", "baseline_orientation_error_deg"),
-)
+NUM_WORST_FRAMES = 10
+# Plot -> what it shows. A plot that has nothing to show is not written.
+PLOTS = {
+    "errors.png": "Share of frames with at most this error",
+    "trajectory.png": "Camera positions from above: true, and estimated",
+    "errors_in_time.png": "Errors in time",
+    "clusters.png": "Clusters of the true pose, and the clusters chosen",
+    "worst_frames.png": "The frames with the largest errors",
+    "training.png": "The training run",
+}
+FILES = ("report.md", "metrics.json", "frames.csv", *PLOTS)
 
 
-def format_table(groups: Sequence[GroupSummary]) -> str:
-    """Lay groups out for the terminal, the baseline and the ratio below the network."""
-    rows = [
-        ["", "", "frames", "failed", "position m (95 %)", "orientation deg (95 %)"]
-        + [f"<{100 * r.position_m:g}cm,{r.orientation_deg:g}deg" for r in _recalls(groups)]
-        + ["scene", "cluster pos/ori"]
-    ]
-    for group in groups:
-        rows.append([group.name, "network", *_method_cells(group.network)])
-        if group.baseline and group.position_ratio and group.orientation_ratio:
-            rows.append(["", "nearest neighbour", *_method_cells(group.baseline)])
-            ratios = [format_interval(group.position_ratio, 2)]
-            ratios.append(format_interval(group.orientation_ratio, 2))
-            padding = [""] * (len(rows[0]) - 6)
-            rows.append(["", "ratio of medians", "", "", *ratios, *padding])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
-def _recalls(groups: Sequence[GroupSummary]) -> Sequence[Any]:
-    return groups[0].network.poses.recalls
-
-
-def _method_cells(method: MethodSummary) -> list[str]:
-    poses = method.poses
-    clusters = "-"
-    if poses.position_cluster_accuracy is not None:
-        clusters = (
-            f"{_percent(poses.position_cluster_accuracy)}/"
-            f"{_percent(poses.orientation_cluster_accuracy)}"
-        )
-    return [
-        str(poses.num_frames),
-        str(poses.num_failures),
-        format_interval(method.position_median_m, 3),
-        format_interval(method.orientation_median_deg, 2),
-        *(_percent(recall.share) for recall in poses.recalls),
-        _percent(poses.scene_accuracy),
-        clusters,
-    ]
-
-
-def format_interval(interval: Interval, digits: int) -> str:
-    """Write `value [low, high]`; a bound that is not known is a question mark."""
-    value, low, high = (
-        "?" if math.isnan(number) else f"{number:.{digits}f}"
-        for number in (interval.value, interval.low, interval.high)
-    )
-    return f"{value} [{low}, {high}]"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}%"
-
-
-def write_report(
-    folder: Path,
-    metrics: dict[str, Any],
-    results: Sequence[FrameResult],
-    baseline: Sequence[FrameResult] | None,
-) -> None:
-    """Write `FILES` into a folder, replacing those of an earlier report.
+@dataclass(frozen=True)
+class Report:
+    """What a report tells.
 
     Args:
-        folder: Made where it does not exist.
-        metrics: JSON-ready.
-        results: Of the network.
-        baseline: Of the baseline on the same frames, or none.
+        title: Of the page.
+        notes: Lines to stand below the title: what was measured, and how to read it.
+        metrics: All numbers, JSON-ready.
+        groups: The sums by scene; none where no frame was judged.
+        results: Of the network, frame by frame.
+        baseline: Of the baseline on the same frames, where it was run.
+        confusions: Of the network's clusters.
+        history: Of the run that made the network, where it is at hand.
     """
+
+    title: str
+    notes: Sequence[str]
+    metrics: dict[str, Any]
+    groups: Sequence[GroupSummary]
+    results: Sequence[FrameResult]
+    baseline: Sequence[FrameResult] | None = None
+    confusions: Sequence[Confusion] = ()
+    history: History = ()
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write a report into a folder, made where needed, replacing an earlier report's files."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    text = json.dumps(report.metrics, indent=2, allow_nan=False) + "\n"
     (folder / "metrics.json").write_text(text, encoding="utf-8")
-    write_frames(folder / "frames.csv", results, baseline)
-    series, panels = [], []
-    for scene in dict.fromkeys(result.gt_scene for result in results):
-        one_series, panel = _scene_curves(scene, results, baseline)
-        series.append(one_series)
-        panels.append(panel)
-    save_figure(trajectory_figure(panels, "Camera positions from above"), folder / FILES[2])
-    save_figure(
-        error_cdf_figure(series, "Share of frames with at most this error"), folder / FILES[3]
-    )
-    save_figure(error_over_time_figure(series, "Errors in time"), folder / FILES[4])
-    save_figure(_worst_frames_figure(results), folder / FILES[5])
+    if report.results:
+        write_frames(folder / "frames.csv", report.results, report.baseline)
+    figures = _figures(report)
+    for name, figure in figures.items():
+        save_figure(figure, folder / name)
+    (folder / "report.md").write_text(_page(report, list(figures)), encoding="utf-8")
 
 
-def write_frames(
-    path: Path, results: Sequence[FrameResult], baseline: Sequence[FrameResult] | None
-) -> None:
-    """Write a row a frame; numbers that are not known or not finite are left empty."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(_TRUTH_COLUMNS + _ANSWER_COLUMNS)
-        for row, result in enumerate(results):
-            answer = result.answer
-            other = [math.nan, math.nan]
-            if baseline is not None:
-                other = [baseline[row].position_error_m, baseline[row].orientation_error_deg]
-            values = [
-                *(result.dataset, result.gt_scene, result.sequence, result.stamp_ns),
-                *(result.image, *result.gt_position, *result.gt_quat_xyzw),
-                *(result.gt_position_cluster, result.gt_orientation_cluster),
-                *(answer.scene, *answer.position.tolist(), *answer.quat_xyzw.tolist()),
-                *(answer.position_cluster, answer.orientation_cluster),
-                *(answer.scene_probability, answer.confidence, int(answer.accepted)),
-                *(answer.problem, result.position_error_m, result.orientation_error_deg),
-                *other,
-            ]
-            writer.writerow([_cell(value) for value in values])
+def _figures(report: Report) -> dict[str, Any]:
+    """Draw the plots that have something to show."""
+    figures: dict[str, Any] = {}
+    if report.results:
+        series, panels = [], []
+        for scene in dict.fromkeys(result.gt_scene for result in report.results):
+            one_series, panel = _scene_curves(scene, report.results, report.baseline)
+            series.append(one_series)
+            panels.append(panel)
+        figures["errors.png"] = error_cdf_figure(series, PLOTS["errors.png"])
+        figures["trajectory.png"] = trajectory_figure(panels, PLOTS["trajectory.png"])
+        figures["errors_in_time.png"] = error_over_time_figure(series, PLOTS["errors_in_time.png"])
+    if report.confusions:
+        figures["clusters.png"] = confusion_figure(report.confusions, PLOTS["clusters.png"])
+    if report.results:
+        figures["worst_frames.png"] = _worst_frames_figure(report.results)
+    if report.history:
+        figures["training.png"] = training_figure(report.history, PLOTS["training.png"])
+    return figures
 
 
-def _cell(value: Any) -> Any:
-    return "" if isinstance(value, float) and not math.isfinite(value) else value
+def _page(report: Report, plots: Sequence[str]) -> str:
+    lines = [f"# {report.title}", "", *(f"- {note}" for note in report.notes), ""]
+    if report.groups:
+        blocks = ", ".join(f"{group.name} {group.num_blocks}" for group in report.groups)
+        lines += ["```", format_table(report.groups), "```", ""]
+        lines += [f"Medians with 95 % block-bootstrap intervals; blocks: {blocks}.", ""]
+    for name in plots:
+        lines += [f"## {PLOTS[name]}", "", f"![{PLOTS[name]}]({name})", ""]
+    return "\n".join(lines)
 
 
 def _scene_curves(
@@ -241,7 +192,7 @@ def _worst_frames_figure(results: Sequence[FrameResult]) -> Any:
         size = (320, max(1, round(image.shape[0] * scale)))
         small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         pictures.append(CaptionedImage(small, _caption(result)))
-    return contact_sheet_figure(pictures, "The frames with the largest errors")
+    return contact_sheet_figure(pictures, PLOTS["worst_frames.png"], columns=5)
 
 
 def _caption(result: FrameResult) -> str:
