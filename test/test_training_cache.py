@@ -20,9 +20,10 @@ from mspr_ros.data.augmentation import AugmentationConfig
 from mspr_ros.errors import ConfigError, ImageError
 from mspr_ros.preprocess import PreprocessConfig
 from mspr_ros.training import cache
-from mspr_ros.training.cache import ImageCache, Reduction, cache_key, open_cache
+from mspr_ros.training.cache import ImageCache, cache_key, open_cache
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.lesson import Lesson, prepare_lesson
+from mspr_ros.training.reduction import Reduction
 from mspr_ros.training.samples import TrainingSamples
 from mspr_ros.training.trainer import Trainer
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import resource
 import shutil
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from mspr_ros.training.checkpoint import Progress, load_checkpoint, save_checkpo
 from mspr_ros.training.configuration import OptimizerConfig, ValidationConfig
 from mspr_ros.training.disk import check_disk, readable, run_sizes
 from mspr_ros.training.failures import BadNumbers, OutOfMemory, told_in_one_line
+from mspr_ros.training.interrupt import GentleInterrupt
 from mspr_ros.training.schedule import stops_early
 from mspr_ros.training.trainer import Trainer
 
@@ -249,3 +252,19 @@ def test_the_command_line_may_name_the_only_dataset(
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (1500, "1.5 kB"), (2.5e12, "2.50 TB")])
 def test_sizes_for_people(size: float, text: str) -> None:
     assert readable(int(size)) == text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_wish_to_stop_breaks_off(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(number)
+    with GentleInterrupt() as interrupt:
+        signal.raise_signal(number)
+        assert interrupt.requested
+        signal.raise_signal(number)  # at once: torchrun handing on what the terminal has sent
+        later = time.monotonic() + 2.0
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before

@@ -65,17 +65,30 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS)
 
 
-def save_bad_batch(path: Path, batch: object, circumstances: Mapping[str, Any]) -> None:
-    """Keep the batch that broke a run, readable by `torch.load(path, weights_only=True)`.
+def keep_bad_batch(
+    run: Path, what: str, batch: object, circumstances: Mapping[str, Any], *, rank: int = 0
+) -> BadNumbers:
+    """Save the batch that broke a run and give the error that names it.
+
+    The file is RUN/nan_batch.pt (of further processes nan_batch_RANK.pt), readable by
+    `torch.load(path, weights_only=True)`.
 
     Args:
-        path: Where; an older one is replaced.
+        run: The run folder.
+        what: What is wrong.
         batch: As the loader gave it, a nested named tuple of tensors.
-        circumstances: Plain values by name.
+        circumstances: Plain values by name, among them `step`, `epoch` and `losses`.
+        rank: Of this process.
     """
+    path = run / (f"nan_batch_{rank}.pt" if rank else "nan_batch.pt")
     partial = path.with_name(path.name + ".partial")
     torch.save({"batch": _plain(batch), **_plain(dict(circumstances))}, partial)
     os.replace(partial, path)
+    return BadNumbers(
+        f"{what} in step {circumstances['step']} (epoch {circumstances['epoch']}; the loss is "
+        f"{circumstances['losses']['total']}); the batch is saved in {path}; start a new run with "
+        "a lower optimizer.learning_rate or with optimizer.gradient_clip_norm"
+    )
 
 
 def _plain(value: Any) -> Any:

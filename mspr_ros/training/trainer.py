@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 import yaml
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mspr_ros.config import to_mapping
 from mspr_ros.data.light import vary_light
 from mspr_ros.geometry import Array
 from mspr_ros.network.losses import PoseCriterion
 from mspr_ros.network.regressor import PoseRegressor
-from mspr_ros.training.cache import open_cache
+from mspr_ros.training.building import build_average, build_network
+from mspr_ros.training.cache import open_cache_together
 from mspr_ros.training.checkpoint import (
     Progress,
     TrainingState,
@@ -34,8 +34,7 @@ from mspr_ros.training.checkpoint import (
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.disk import check_disk, run_sizes
 from mspr_ros.training.distributed import GradedNetwork, Processes
-from mspr_ros.training.failures import BadNumbers, save_bad_batch, told_in_one_line
-from mspr_ros.training.initial_weights import WeightTransfer, load_initial_weights
+from mspr_ros.training.failures import BadNumbers, keep_bad_batch, told_in_one_line
 from mspr_ros.training.interrupt import GentleInterrupt, Interrupted
 from mspr_ros.training.lesson import Lesson, prepare_lesson
 from mspr_ros.training.outcome import describe, in_words, write_bundle
@@ -51,8 +50,6 @@ from mspr_ros.training.samples import (
 from mspr_ros.training.samples import steps_per_epoch as count_steps
 from mspr_ros.training.schedule import (
     clip_gradients,
-    freeze_backbone,
-    freeze_parts,
     learning_rate_at,
     make_optimizer,
     seed_step,
@@ -90,16 +87,12 @@ class Trainer:
         self.processes = processes
         self.lesson: Lesson = prepare_lesson(config)
         torch.manual_seed(config.seed)
-        self.weight_transfer: WeightTransfer | None = None  # what initial_weights gave
-        self.network = self._build_network(resume=resume)
-        freeze_backbone(self.network, config)
-        freeze_parts(self.network, config)
+        self.network, self.weight_transfer = build_network(
+            config, self.lesson, device, resume=resume
+        )
         self.criterion = PoseCriterion(config.loss).to(device)
         self.optimizer = make_optimizer(config.optimizer, [self.network, self.criterion])
-        self.average: AveragedModel | None = None
-        if config.ema_decay > 0.0:
-            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.average = build_average(config, self.network)
         self.state = TrainingState(self.network, self.criterion, self.optimizer, self.average)
         self.progress = Progress()
         if resume:
@@ -120,31 +113,21 @@ class Trainer:
             BadNumbers: If the loss is not finite; its batch is saved.
             MsprError: If memory or disk do not suffice.
         """
+        sizes = run_sizes(self.network, self.config)
         with told_in_one_line(self.config, self.run_folder, self.device):
             if self.processes.is_first:
-                check_disk(self.run_folder, run_sizes(self.network, self.config))
+                check_disk(self.run_folder, sizes)
                 self._write_config()
                 if self._num_done == 0:
                     self._save("last.ckpt")  # so that a run can always be resumed
-            self._open_image_cache()
+            if self.config.image_cache:
+                self.samples.images = open_cache_together(
+                    self.lesson, self.config, self.processes, reserve_bytes=sum(sizes.values())
+                )
             self._train()
             result = self._write_bundle() if self.processes.is_first else {}
             self.processes.wait()
         return result
-
-    def _open_image_cache(self) -> None:
-        """Let one process write what is missing, then all read it."""
-        if not self.config.image_cache:
-            return
-        frames = [*self.lesson.train, *self.lesson.validation]
-        room = sum(run_sizes(self.network, self.config).values())
-        folder = Path(self.config.image_cache)
-        for turn in (True, False):
-            if self.processes.is_first == turn:
-                self.samples.images = open_cache(
-                    folder, frames, self.config, self.lesson.data_hash, reserve_bytes=room
-                )
-            self.processes.wait()
 
     def _train(self) -> None:
         silent = not self.processes.is_first
@@ -158,22 +141,6 @@ class Trainer:
                     break
                 self._train_epoch(log, interrupt)
                 self._finish_epoch(log)
-
-    def _build_network(self, *, resume: bool) -> PoseRegressor:
-        network = PoseRegressor(
-            config=self.config.network,
-            num_scenes=len(self.lesson.scenes),
-            pretrained_backbone=self.config.pretrained_backbone and not resume,
-        )
-        network.position_centroids.copy_(torch.tensor(self.lesson.position_centroids))
-        network.orientation_centroids.copy_(torch.tensor(self.lesson.orientation_centroids))
-        if self.config.network.normalize_positions:
-            network.position_units.copy_(torch.tensor(self.lesson.position_units))
-        if self.config.initial_weights and not resume:
-            names = [info.name for info in self.lesson.scenes]
-            folder = Path(self.config.initial_weights)
-            self.weight_transfer = load_initial_weights(network, names, folder)
-        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def _centroids(self) -> tuple[Array, Array]:
         """Give the network's centroids of positions (S, Kp, 3) and orientations (S, Ko, 4)."""
@@ -242,17 +209,21 @@ class Trainer:
         self, what: str, batch: Batch, draws: list[Draw], losses: dict[str, float]
     ) -> BadNumbers:
         """Save the batch, every process its share, and give the error to raise."""
-        rank = self.processes.rank
-        path = self.run_folder / (f"nan_batch_{rank}.pt" if rank else "nan_batch.pt")
-        where = {"epoch": self.progress.epoch + 1, "step": self._num_done}
-        images = [str(self.samples.frames[index].frame.image) for _, _, index in draws]
-        save_bad_batch(path, batch, {**where, "draws": draws, "images": images, "losses": losses})
-        self.processes.wait()
-        return BadNumbers(
-            f"{what} is not finite in step {where['step']} (epoch {where['epoch']}; the loss is "
-            f"{losses['total']}); the batch is saved in {path}; start a new run with a lower "
-            "optimizer.learning_rate or with optimizer.gradient_clip_norm"
+        error = keep_bad_batch(
+            self.run_folder,
+            f"{what} is not finite",
+            batch,
+            {
+                "epoch": self.progress.epoch + 1,
+                "step": self._num_done,
+                "draws": draws,
+                "images": [str(self.lesson.train[index].frame.image) for _, _, index in draws],
+                "losses": losses,
+            },
+            rank=self.processes.rank,
         )
+        self.processes.wait()
+        return error
 
     def _finish_epoch(self, log: ProgressLog) -> None:
         epoch = self.progress.epoch + 1
