@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,8 +11,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import TINY_CAMERA, make_tiny_bundle, make_tiny_network, picture_of_directions
+from tiny import (
+    TINY_CAMERA,
+    TINY_NETWORK,
+    make_tiny_bundle,
+    make_tiny_network,
+    picture_of_directions,
+)
 
+from mspr_ros.bundle import Bundle, BundleMetadata, SceneInfo
 from mspr_ros.cli.main import main
 from mspr_ros.errors import ConfigError
 from mspr_ros.evaluation.attention import attend, entropy_of
@@ -26,7 +34,9 @@ from mspr_ros.network.attention_maps import (
     record_attention,
     relative_entropy,
 )
+from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.network.transformer import Attention
+from mspr_ros.preprocess import PreprocessConfig
 
 
 def test_the_weights_are_those_of_the_network() -> None:
@@ -40,6 +50,8 @@ def test_the_weights_are_those_of_the_network() -> None:
         again = network(images)
     modules = [module for module in network.modules() if isinstance(module, Attention)]
     assert set(calls) == set(modules) and len(modules) >= 6
+    shapes = {call.weights.shape for made in calls.values() for call in made}
+    assert {shape[2] for shape in shapes} >= {2, 24, 96}  # scenes, and the cells of both maps
     for module, made in calls.items():
         assert made, "an attention module was not seen"
         for call in made:
@@ -61,6 +73,21 @@ def test_a_module_that_is_called_twice_has_two_calls() -> None:
         module(first, first, first)
         module(second, second, second)
     assert [call.weights.shape for call in calls[module]] == [(1, 2, 3, 3), (1, 2, 5, 5)]
+
+
+def test_a_transformer_that_serves_both_branches_shows_both() -> None:
+    """The position map comes first, then the orientation map with its four times as many cells."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(TINY_NETWORK, shared_transformer=True)
+    metadata = BundleMetadata(
+        network=config,
+        preprocess=PreprocessConfig(width=96, height=64, resize_shorter_px=0),
+        scenes=(SceneInfo("kitchen"), SceneInfo("office")),
+    )
+    network = PoseRegressor(config=config, num_scenes=2).eval()
+    shared = Localizer(Bundle(network, metadata, ""), torch.device("cpu"))
+    position, orientation = attend(shared, PICTURE).branches
+    assert position.cross.shape == (1, 2, 4, 6) and orientation.cross.shape == (1, 2, 8, 12)
 
 
 def call_of(queries: torch.Tensor, keys: torch.Tensor) -> AttentionCall:

@@ -70,8 +70,8 @@ def _watch(module: Attention, calls: list[AttentionCall]) -> Any:
     def keep_call(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         with torch.no_grad():
             pairs = zip(layers, inputs, strict=True)
-            projected = [module.split(layer(tokens)).float() for layer, tokens in pairs]
-        calls.append(AttentionCall(*projected, output.detach().float()))
+            queries, keys, values = (module.split(layer(x)).float() for layer, x in pairs)
+        calls.append(AttentionCall(queries, keys, values, output.detach().float()))
 
     return module.register_forward_hook(keep_call)
 
