@@ -200,6 +200,7 @@ def machine() -> dict[str, Any]:
         "processor": names[0].split(":")[1].strip() if names else platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "load_average_5_min": round(os.getloadavg()[1], 1),  # above the cores: others ran too
         "python": platform.python_version(),
         "torch": torch.__version__,
         "date": date.today().isoformat(),

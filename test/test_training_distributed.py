@@ -24,6 +24,7 @@ from mspr_ros.bundle import load_bundle
 from mspr_ros.config import to_mapping
 from mspr_ros.errors import ConfigError
 from mspr_ros.training.checkpoint import load_checkpoint
+from mspr_ros.training.configuration import ValidationConfig
 from mspr_ros.training.distributed import Processes
 from mspr_ros.training.samples import EpochBatches
 from mspr_ros.training.trainer import Trainer
@@ -95,11 +96,18 @@ def test_two_processes_get_the_gradients_of_one_with_the_whole_batch(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_torchrun_trains_stops_gently_and_resumes_to_the_same_weights(
     dataset: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "config.yaml"
-    values = make_config(dataset, epochs=2, checkpoint_minutes=0.0)  # dropout and averages are on
+    validation = ValidationConfig(
+        fraction=0.15, blocks_per_sequence=1, guard_frames=1, every_epochs=2
+    )
+    # Dropout and averages are on; twelve steps, of which the signal meets one.
+    values = make_config(
+        dataset, epochs=4, batch_size=4, checkpoint_minutes=0.0, validation=validation
+    )
     config.write_text(yaml.safe_dump(to_mapping(values)))
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train = ("-m", "mspr_ros", "train", str(config), "--device", "cpu")
@@ -109,6 +117,7 @@ def test_torchrun_trains_stops_gently_and_resumes_to_the_same_weights(
     assert code == 0, output
     assert "steps on cpu in each of 2 processes" in output
     assert output.count("bundle: ") == 1
+    assert "Warning: " not in output
     assert (tmp_path / "out.json").is_file()
     load_bundle(whole / "bundle")
 
@@ -119,7 +128,7 @@ def test_torchrun_trains_stops_gently_and_resumes_to_the_same_weights(
     assert code != 0
     assert output.count("stopped by hand and saved") == 1, output
     progress = load_checkpoint(stopped / "last.ckpt")["progress"]
-    assert 0 < progress["epoch"] * 100 + progress["step"] < 200
+    assert 0 < progress["epoch"] * 3 + progress["step"] < 12
     code, output = outcome(torchrun(*train, "-o", str(stopped), "--resume"))
     assert code == 0, output
     expected = load_bundle(whole / "bundle").network.state_dict()

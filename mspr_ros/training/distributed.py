@@ -103,12 +103,12 @@ class Processes:
     def wrap(self, graded: GradedNetwork) -> nn.Module:
         """Give a module whose backward pass averages gradients over all processes.
 
-        All begin with the weights of the first. Weights that do not take part in an answer (parts
-        that are switched off or frozen) are found in every step.
+        All begin with the weights of the first. Which weights take part in an answer is found in
+        the first step and is the same in all: no label and no chance switches a part off.
         """
         if self.count == 1:
             return graded
-        return DistributedDataParallel(graded, find_unused_parameters=True)
+        return DistributedDataParallel(graded, static_graph=True)
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """Give the means over all processes, which must have the same names."""
