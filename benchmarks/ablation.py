@@ -1,6 +1,6 @@
 """Train the lines of an ablation and tabulate them: one configuration, one change a line.
 
-    python benchmarks/ablation.py config/train/ablation.yaml benchmarks/ablation.yaml -o runs/ablation
+    python benchmarks/ablation.py config/train/ablation.yaml benchmarks/ablation.yaml -o OUT
 
 Every line is a `mspr train CONFIG --set KEY=VALUE ...` in a process of its own with one thread;
 lines already trained are not trained again. Writes `ablation.json` and `ablation.md`. Judged on

@@ -10,8 +10,9 @@ from tiny import TINY_NETWORK, make_tiny_network
 
 from mspr_ros.network.backbone import Backbone, imagenet_weights, import_timm
 from mspr_ros.network.configuration import NetworkConfig
+from mspr_ros.network.heads import select_rows
 from mspr_ros.network.losses import LossConfig, PoseCriterion
-from mspr_ros.network.regressor import PoseRegressor, RegressorOutput, Selection, select_rows
+from mspr_ros.network.regressor import PoseRegressor, RegressorOutput, Selection
 
 IMAGE_SIZE = (64, 96)
 

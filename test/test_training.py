@@ -18,6 +18,7 @@ from tiny import (
     make_tiny_network,
     picture_of_directions,
 )
+from training_support import make_config
 
 from mspr_ros.bundle import load_bundle
 from mspr_ros.camera import CameraModel
@@ -26,11 +27,10 @@ from mspr_ros.config import to_mapping
 from mspr_ros.data.augmentation import AugmentationConfig
 from mspr_ros.errors import ConfigError, DatasetError
 from mspr_ros.geometry import rotation_from_quat_xyzw
-from mspr_ros.preprocess import PreprocessConfig, Preprocessor
+from mspr_ros.preprocess import Preprocessor
 from mspr_ros.training.configuration import (
     OptimizerConfig,
     TrainConfig,
-    ValidationConfig,
     load_train_config,
 )
 from mspr_ros.training.lesson import prepare_lesson
@@ -45,25 +45,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_dataset(tmp_path_factory.mktemp("data") / "tiny")
-
-
-def make_config(dataset: Path, **changes: Any) -> TrainConfig:
-    config = TrainConfig(
-        datasets=(str(dataset),),
-        network=dataclasses.replace(TINY_NETWORK, dropout=0.1),
-        preprocess=PreprocessConfig(
-            width=96, height=64, resize_shorter_px=0, virtual_camera=TINY_VIRTUAL_CAMERA
-        ),
-        augmentation=AugmentationConfig(yaw_deg=10.0, roll_deg=5.0, brightness=0.2),
-        optimizer=OptimizerConfig(name="adamw", learning_rate=1e-3, schedule="cosine"),
-        validation=ValidationConfig(fraction=0.15, blocks_per_sequence=1, guard_frames=1),
-        epochs=2,
-        batch_size=8,
-        balance="scenes",
-        pretrained_backbone=False,
-        ema_decay=0.5,
-    )
-    return dataclasses.replace(config, **changes)
 
 
 def train(config: TrainConfig, run: Path, *, resume: bool = False) -> Trainer:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mspr_ros.network.backbone import Backbone
 from mspr_ros.network.configuration import NetworkConfig
+from mspr_ros.network.heads import cluster_classifier, refine, residual_head, select_rows
 from mspr_ros.network.position_encoding import LearnedPositionEncoding, SinePositionEncoding
 from mspr_ros.network.rotation import (
     columns_from_quat_xyzw,
@@ -45,24 +46,6 @@ class RegressorOutput(NamedTuple):
     orientation_embedding: Tensor  # (B, D), decoder output of the selected scene
     selection: Selection  # what was selected
     query_key_distance: Tensor  # scalar, of the encoders in training, else 0
-
-
-class _Refined(NamedTuple):
-    """One task's answer, from coarse to fine."""
-
-    cluster_logits: Tensor  # (B, K)
-    cluster: Tensor  # (B,)
-    residual: Tensor  # (B, C)
-    value: Tensor  # (B, C), centroid and residual
-
-
-class ResidualHead(nn.Sequential):
-    """Regress a residual from a scene's decoder output, (B, D) -> (B, num_outputs)."""
-
-    def __init__(self, *, hidden_dim: int, head_dim: int, num_outputs: int) -> None:
-        super().__init__(
-            nn.Linear(hidden_dim, head_dim), nn.GELU(), nn.Linear(head_dim, num_outputs)
-        )
 
 
 class PoseRegressor(nn.Module):
@@ -105,19 +88,21 @@ class PoseRegressor(nn.Module):
             None if config.shared_transformer else _transformer(config, num_scenes)
         )
         self.scene_classifier = nn.Linear(2 * dim, 1)
-        self.position_cluster_classifier = _classifier(dim, config.num_position_clusters)
-        self.orientation_cluster_classifier = _classifier(dim, config.num_orientation_clusters)
+        num_positions = config.num_position_clusters
+        num_orientations = config.num_orientation_clusters
         num_values = 4 if config.rotation == "quaternion" else 6
-        self.position_head = _residual_head(config, config.num_position_clusters, 3)
-        self.orientation_head = _residual_head(config, config.num_orientation_clusters, num_values)
+        self.position_cluster_classifier = cluster_classifier(dim, num_positions)
+        self.orientation_cluster_classifier = cluster_classifier(dim, num_orientations)
+        self.position_head = residual_head(config, num_positions, 3)
+        self.orientation_head = residual_head(config, num_orientations, num_values)
         # Without clusters there is one centroid, zero: the head regresses the value itself.
         self.register_buffer(
-            "position_centroids", torch.zeros(num_scenes, max(1, config.num_position_clusters), 3)
+            "position_centroids", torch.zeros(num_scenes, max(1, num_positions), 3)
         )
-        identity = torch.tensor([0.0, 0.0, 0.0, 1.0 if config.num_orientation_clusters else 0.0])
+        identity = torch.tensor([0.0, 0.0, 0.0, 1.0 if num_orientations else 0.0])
         self.register_buffer(
             "orientation_centroids",
-            identity.repeat(num_scenes, max(1, config.num_orientation_clusters), 1),
+            identity.repeat(num_scenes, max(1, num_orientations), 1),
         )
         if config.normalize_positions:
             self.register_buffer("position_units", torch.ones(num_scenes))
@@ -169,24 +154,26 @@ class PoseRegressor(nn.Module):
         unit = torch.ones_like(position_embedding[:, :1])  # (B, 1)
         if self.config.normalize_positions:
             unit = self.position_units[scene].unsqueeze(1)
-        position = self._refine(
+        position = refine(
             position_embedding,
             self.position_cluster_classifier,
             self.position_head,
             self.position_centroids[scene],
             unit,
             teacher.position_cluster if teacher else None,
+            self.config.mixture_clusters,
         )
         centroids = self.orientation_centroids[scene]  # (B, Ko, 4)
         if self.config.rotation == "6d":
             centroids = columns_from_quat_xyzw(centroids)  # (B, Ko, 6)
-        orientation = self._refine(
+        orientation = refine(
             orientation_embedding,
             self.orientation_cluster_classifier,
             self.orientation_head,
             centroids,
             torch.ones_like(unit),
             teacher.orientation_cluster if teacher else None,
+            self.config.mixture_clusters,
         )
         quat_xyzw = (
             quat_xyzw_from_matrix(matrix_from_6d(orientation.value))
@@ -208,84 +195,11 @@ class PoseRegressor(nn.Module):
             query_key_distance=self._query_key_distance(scene_logits),
         )
 
-    def _refine(
-        self,
-        embedding: Tensor,
-        classifier: nn.Module | None,
-        head: nn.Module | None,
-        centroids: Tensor,
-        unit: Tensor,
-        teacher_cluster: Tensor | None,
-    ) -> _Refined:
-        """Classify a task's clusters and go on from the centroid, (B, K, C), of one of them.
-
-        Args:
-            embedding: (B, D).
-            classifier: Gives the clusters' logits; None where there is but one answer.
-            head: Gives one residual, or one a cluster; None where there are none.
-            centroids: (B, K, C) of the scene.
-            unit: (B, 1) of the residuals.
-            teacher_cluster: (B,) the true cluster, in training.
-        """
-        num_values = centroids.shape[-1]
-        logits = (
-            embedding.new_zeros(len(embedding), 1) if classifier is None else classifier(embedding)
-        )
-        residuals = torch.zeros_like(centroids)
-        if head is not None:
-            # One for all clusters, or one a cluster: (B, 1 or K, C), broadcast to (B, K, C).
-            residuals = residuals + head(embedding).unflatten(1, (-1, num_values))
-        candidates = centroids + unit.unsqueeze(1) * residuals  # (B, K, C)
-        cluster = logits.argmax(dim=1) if teacher_cluster is None else teacher_cluster
-        value = select_rows(candidates, cluster)
-        if teacher_cluster is None and self.config.mixture_clusters > 1:
-            value = _mix(candidates, value, logits, self.config.mixture_clusters)
-        return _Refined(logits, cluster, select_rows(residuals, cluster), value)
-
     def _query_key_distance(self, like: Tensor) -> Tensor:
         tasks = (self.position_transformer, self.orientation_transformer)
         # Frozen transformers stay in evaluation mode while the rest trains.
         distances = [task.query_key_distance() for task in tasks if task and task.training]
         return torch.stack(distances).mean() if distances else like.new_zeros(())
-
-
-def _mix(candidates: Tensor, best: Tensor, logits: Tensor, num_clusters: int) -> Tensor:
-    """Weigh the answers of the likeliest clusters by their probabilities.
-
-    Shape: (B, K, C), (B, C) of the likeliest, (B, K) -> (B, C). Only quaternions can point away
-    from the likeliest one, C being 4; they are the same orientation with the other sign.
-    """
-    top = logits.topk(min(num_clusters, logits.shape[1]), dim=1)
-    index = top.indices.unsqueeze(2).expand(-1, -1, candidates.shape[-1])
-    answers = candidates.gather(1, index)  # (B, M, C)
-    if candidates.shape[-1] == 4:
-        answers = functional.normalize(answers, dim=-1)
-        away = (answers * best.unsqueeze(1)).sum(dim=-1, keepdim=True) < 0.0
-        answers = torch.where(away, -answers, answers)
-    return (top.values.softmax(dim=1).unsqueeze(2) * answers).sum(dim=1)
-
-
-def select_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Pick row `index[b]` of every `table[b]`: (B, R, C), (B,) -> (B, C)."""
-    expanded = index.view(-1, 1, 1).expand(-1, 1, table.shape[-1])
-    return table.gather(1, expanded).squeeze(1)
-
-
-def _classifier(hidden_dim: int, num_clusters: int) -> nn.Linear | None:
-    return nn.Linear(hidden_dim, num_clusters) if num_clusters else None
-
-
-def _residual_head(
-    config: NetworkConfig, num_clusters: int, num_values: int
-) -> ResidualHead | None:
-    if not config.residual:
-        return None
-    num_residuals = max(1, num_clusters) if config.cluster_residuals else 1
-    return ResidualHead(
-        hidden_dim=config.hidden_dim,
-        head_dim=config.head_dim,
-        num_outputs=num_residuals * num_values,
-    )
 
 
 def _transformer(config: NetworkConfig, num_scenes: int) -> SceneTransformer:

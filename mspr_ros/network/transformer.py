@@ -58,7 +58,8 @@ class Attention(nn.Module):
 
     def split(self, tokens: Tensor) -> Tensor:
         """Split projected tokens into heads: (B, N, D) -> (B, heads, N, D / heads)."""
-        return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        batch, count, _ = tokens.shape
+        return tokens.view(batch, count, self.num_heads, -1).transpose(1, 2)
 
     def _attend(self, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
         keys = self.split(self.key(key))  # (B, heads, N, D / heads)
@@ -86,9 +87,9 @@ class Attention(nn.Module):
         scores = torch.baddbmm(bias.flatten(1, 2), folded.flatten(1, 2), key.transpose(1, 2))
         weights = scores.softmax(dim=-1)  # (B, heads * Q, N)
         weights = functional.dropout(weights, self.dropout, self.training)
-        sums = (weights @ value).unflatten(1, (heads, -1))  # (B, heads, Q, D)
-        total = weights.sum(dim=-1).unflatten(1, (heads, -1)).unsqueeze(-1)  # 1 without dropout
-        projected = sums @ self.value.weight.view(heads, -1, dim).transpose(1, 2)
+        sums = (weights @ value).view_as(folded)  # (B, heads, Q, D)
+        total = weights.sum(dim=-1).view_as(bias)  # (B, heads, Q, 1), 1 without dropout
+        projected: Tensor = sums @ self.value.weight.view(heads, -1, dim).transpose(1, 2)
         return projected + total * self.value.bias.view(heads, 1, -1)  # (B, heads, Q, D / heads)
 
 

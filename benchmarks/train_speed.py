@@ -1,0 +1,124 @@
+"""Measure training throughput at the paper's configuration, beside what the processor can do.
+
+    python benchmarks/train_speed.py [--config config/train/paper/7scenes_stage2.yaml] [-o JSON]
+
+Whole training steps (forward, loss, backward, optimizer) on random pictures of 7 scenes, without
+reading images. Two ways to drop attention take turns, after a warm-up; median and spread of the
+steps. The rates of a 1024x1024 matrix product in fp32 and bf16 tell how fast the machine is: the
+paper's own code makes 0.63 to 0.72 images/s at batch 8 where they are 124 and 347 GFLOP/s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mspr_ros.network.losses import PoseCriterion
+from mspr_ros.network.regressor import PoseRegressor, Selection
+from mspr_ros.training.configuration import TrainConfig, load_train_config
+from mspr_ros.training.schedule import make_optimizer, set_training_mode
+
+NUM_SCENES = 7
+ORIGINAL_IMAGES_PER_S, ORIGINAL_GFLOPS = 0.675, 124.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--config", type=Path, default=Path("config/train/paper/7scenes_stage2.yaml")
+    )
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    config = load_train_config(args.config)
+    steps = {mode: make_step(config, mode, device) for mode in ("weights", "keys")}
+    times: dict[str, list[float]] = {mode: [] for mode in steps}
+    for step in steps.values():
+        seconds(step, device)
+    for _ in range(args.steps):
+        for mode, step in steps.items():
+            times[mode].append(seconds(step, device))
+    gflops = {name: matrix_rate(getattr(torch, name), device) for name in ("float32", "bfloat16")}
+    result: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "torch": torch.__version__,
+        "threads": args.threads,
+        "config": str(args.config),
+        "batch_size": config.batch_size,
+        "gflops": gflops,
+        "images_per_s": {},
+    }
+    print(f"1024x1024 matrix product: {gflops['float32']:.0f} GFLOP/s in fp32, "
+          f"{gflops['bfloat16']:.0f} in bf16")  # fmt: skip
+    for mode, values in times.items():
+        rate = config.batch_size / statistics.median(values)
+        slow, fast = config.batch_size / max(values), config.batch_size / min(values)
+        factor = rate / ORIGINAL_IMAGES_PER_S * ORIGINAL_GFLOPS / gflops["float32"]
+        result["images_per_s"][mode] = {
+            "median": rate, "slowest": slow, "fastest": fast, "factor": factor,
+        }  # fmt: skip
+        print(f"dropping {mode}: {rate:.2f} images/s [{slow:.2f}, {fast:.2f}], "
+              f"{factor:.1f} times the original code at equal fp32 rate")  # fmt: skip
+    if args.output:
+        args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def make_step(config: TrainConfig, mode: str, device: torch.device) -> Callable[[], None]:
+    """Give a function that takes one training step."""
+    torch.manual_seed(0)
+    shape = dataclasses.replace(config.network, attention_dropout=mode)
+    network = PoseRegressor(config=shape, num_scenes=NUM_SCENES)
+    network.to(device, memory_format=torch.channels_last)
+    criterion = PoseCriterion(config.loss).to(device)
+    optimizer = make_optimizer(config.optimizer, [network, criterion])
+    set_training_mode(network, config)
+    count = config.batch_size
+    images = torch.randn(count, 3, config.preprocess.height, config.preprocess.width)
+    images = images.to(device, memory_format=torch.channels_last)
+    scene = torch.arange(count, device=device) % NUM_SCENES
+    gt = Selection(scene, torch.zeros_like(scene), torch.zeros_like(scene))
+    position = torch.randn(count, 3, device=device)
+    orientation = torch.nn.functional.normalize(torch.randn(count, 4, device=device), dim=1)
+
+    def step() -> None:
+        loss = criterion(network(images, teacher=gt), position, orientation, gt)["total"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def seconds(function: Callable[[], object], device: torch.device) -> float:
+    """Time one call, the GPU's work included."""
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Give the median GFLOP/s of 1024x1024 matrix products."""
+    first, second = (torch.randn(1024, 1024, device=device).to(dtype) for _ in range(2))
+    seconds(lambda: first @ second, device)
+    median = statistics.median(seconds(lambda: first @ second, device) for _ in range(5))
+    return 2.0 * 1024**3 / median / 1e9
+
+
+if __name__ == "__main__":
+    main()
