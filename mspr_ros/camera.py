@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -120,6 +121,27 @@ class VirtualCamera:
     def K(self) -> Array:
         """The (3, 3) intrinsic matrix."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+
+def fitting_virtual_camera(
+    cameras: Sequence[CameraModel], width: int, height: int
+) -> VirtualCamera:
+    """Give the virtual camera of a size that sees all that the widest of the cameras does.
+
+    Lens distortion is passed over: it moves the border of the view by a little.
+
+    Args:
+        cameras: At least one.
+        width: Of the virtual camera, pixels.
+        height: Of the virtual camera, pixels.
+    """
+    right = max(camera.width / camera.fx for camera in cameras)
+    down = max(camera.height / camera.fy for camera in cameras)
+    focal_px = min(width / right, height / down)
+    return VirtualCamera(
+        fx=focal_px, fy=focal_px, cx=(width - 1) / 2, cy=(height - 1) / 2,
+        width=width, height=height,
+    )  # fmt: skip
 
 
 def warp_to_virtual(

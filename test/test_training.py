@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from tiny import (
+    TINY_CAMERA,
     TINY_NETWORK,
     TINY_VIRTUAL_CAMERA,
     make_tiny_dataset,
@@ -27,14 +28,14 @@ from mspr_ros.config import to_mapping
 from mspr_ros.data.augmentation import AugmentationConfig
 from mspr_ros.errors import ConfigError, DatasetError
 from mspr_ros.geometry import rotation_from_quat_xyzw
-from mspr_ros.preprocess import Preprocessor
+from mspr_ros.preprocess import PreprocessConfig, Preprocessor
 from mspr_ros.training.configuration import (
     OptimizerConfig,
     TrainConfig,
     load_train_config,
 )
-from mspr_ros.training.lesson import prepare_lesson
-from mspr_ros.training.samples import EpochBatches, TrainingSamples
+from mspr_ros.training.lesson import prepare_lesson, with_virtual_camera
+from mspr_ros.training.samples import EpochBatches, TrainingSamples, with_epochs
 from mspr_ros.training.schedule import learning_rate_at
 from mspr_ros.training.trainer import Interrupted, Trainer
 from mspr_ros.training.validation import rotation_residual, validate
@@ -255,6 +256,30 @@ def test_all_bad_values_of_a_configuration_are_told(dataset: Path) -> None:
         make_config(dataset, seed=-1, frozen_backbone_stages=-5, epochs=0)
     assert "frozen_backbone_stages" in str(error.value)
     assert "epochs" in str(error.value)
+
+
+def test_the_virtual_camera_fits_the_widest_of_the_cameras(dataset: Path) -> None:
+    plain = PreprocessConfig(width=96, height=64, resize_shorter_px=0)
+    config = make_config(dataset, preprocess=plain, fit_virtual_camera=True)
+    fitted = with_virtual_camera(config)
+    assert not fitted.fit_virtual_camera
+    virtual, camera = fitted.preprocess.virtual_camera, TINY_CAMERA
+    assert virtual is not None
+    # All of the picture is seen, and its larger side fills the virtual one.
+    corner = (np.array([-0.5, -0.5]) - [camera.cx, camera.cy]) / [camera.fx, camera.fy]
+    seen = corner * [virtual.fx, virtual.fy] + [virtual.cx, virtual.cy]
+    assert min(seen) == pytest.approx(-0.5)
+    assert with_virtual_camera(fitted) is fitted
+    with pytest.raises(ValueError, match="leave out fit_virtual_camera"):
+        dataclasses.replace(fitted, fit_virtual_camera=True)
+
+
+def test_a_number_of_images_becomes_epochs(dataset: Path) -> None:
+    config = make_config(dataset, batch_size=8, total_images=100)
+    fixed = with_epochs(config, num_frames=30)  # 3 batches of 8 an epoch
+    assert (fixed.epochs, fixed.total_images) == (4, 0)
+    assert with_epochs(fixed, num_frames=30) is fixed
+    assert with_epochs(config, num_frames=1000).epochs == 1
 
 
 def test_more_clusters_than_frames_are_refused(dataset: Path) -> None:

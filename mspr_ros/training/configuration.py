@@ -96,6 +96,8 @@ class TrainConfig:
         datasets: Dataset folders, relative to where the command runs.
         network: The network's shape.
         preprocess: The image pipeline.
+        fit_virtual_camera: Take the virtual camera of preprocess' size that sees all that the
+            widest camera of the datasets does; the bundle and RUN/config.yaml say which it is.
         augmentation: How training pictures are varied.
         optimizer: How weights move.
         validation: What is held back.
@@ -103,6 +105,8 @@ class TrainConfig:
         train_split: The split of the datasets to train on; empty takes frames of no split.
         loss: What is minimised.
         epochs: Passes over as many frames as there are.
+        total_images: Instead of `epochs`, so many pictures in all, to the nearest whole epoch:
+            the same work for a small data set and a large one. 0 goes by `epochs`.
         batch_size: Frames a step.
         balance: `none` draws every frame once an epoch; `scenes` every scene equally often;
             `clusters` every scene equally often and, within it, every position cluster.
@@ -129,6 +133,7 @@ class TrainConfig:
     datasets: tuple[str, ...]
     network: NetworkConfig = field(default_factory=NetworkConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    fit_virtual_camera: bool = False
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -136,6 +141,7 @@ class TrainConfig:
     train_split: str = "train"
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: int = 60
+    total_images: int = 0
     batch_size: int = 8
     balance: Literal["none", "scenes", "clusters"] = "none"
     initial_weights: str = ""
@@ -162,6 +168,8 @@ class TrainConfig:
                 f"epochs and batch_size must be at least 1, got {self.epochs} and "
                 f"{self.batch_size}"
             )
+        if self.total_images < 0:
+            problems.append(f"total_images must not be negative, got {self.total_images}")
         if self.num_workers < 1:
             problems.append(f"num_workers must be at least 1, got {self.num_workers}")
         if not 0.0 <= self.ema_decay < 1.0:
@@ -182,6 +190,9 @@ class TrainConfig:
                 f"the {most_px} pixels that stride {stride} allows"
             )
         virtual = self.preprocess.virtual_camera is not None
+        if virtual and self.fit_virtual_camera:
+            problems.append("preprocess has a virtual camera; leave out fit_virtual_camera")
+        virtual |= self.fit_virtual_camera
         if self.augmentation.moves_camera and not virtual:
             problems.append("augmentation moves the virtual camera, but preprocess has none")
         if problems:

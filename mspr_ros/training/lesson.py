@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mspr_ros.bundle import SceneInfo
+from mspr_ros.camera import fitting_virtual_camera
 from mspr_ros.config import to_mapping
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.data.splits import split_guarded
@@ -95,6 +96,28 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
         },
         data_hash=hashlib.sha256(hashes.encode()).hexdigest(),
     )
+
+
+def with_virtual_camera(config: TrainConfig) -> TrainConfig:
+    """Fit the virtual camera to the datasets' cameras, where the configuration asks for it.
+
+    Raises:
+        DatasetError: If a dataset is refused.
+        ConfigError: If the datasets have no cameras.
+    """
+    if not config.fit_virtual_camera:
+        return config
+    datasets = [Dataset.load(Path(folder)) for folder in config.datasets]
+    cameras = [camera for dataset in datasets for camera in dataset.cameras.values()]
+    if not cameras:
+        raise ConfigError(
+            "fit_virtual_camera needs cameras, but the datasets have none; import them with "
+            "--intrinsics"
+        )
+    size = config.preprocess
+    camera = fitting_virtual_camera(cameras, size.width, size.height)
+    preprocess = dataclasses.replace(size, virtual_camera=camera)
+    return dataclasses.replace(config, preprocess=preprocess, fit_virtual_camera=False)
 
 
 def _only_scenes(datasets: list[Dataset], scenes: Sequence[str]) -> list[Dataset]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -220,6 +221,15 @@ class EpochBatches:
         return [
             (self.epoch, place, int(self.order[place])) for place in range(first, first + size)
         ]
+
+
+def with_epochs(config: TrainConfig, num_frames: int) -> TrainConfig:
+    """Turn a total of images into epochs, where the configuration gives one."""
+    if config.total_images == 0:
+        return config
+    an_epoch = steps_per_epoch(num_frames, config.batch_size) * config.batch_size
+    epochs = max(1, round(config.total_images / an_epoch))
+    return replace(config, epochs=epochs, total_images=0)
 
 
 def steps_per_epoch(num_frames: int, batch_size: int) -> int:

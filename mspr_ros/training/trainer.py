@@ -36,7 +36,7 @@ from mspr_ros.training.disk import check_disk, run_sizes
 from mspr_ros.training.distributed import GradedNetwork, Processes
 from mspr_ros.training.failures import BadNumbers, keep_bad_batch, told_in_one_line
 from mspr_ros.training.interrupt import GentleInterrupt, Interrupted
-from mspr_ros.training.lesson import Lesson, prepare_lesson
+from mspr_ros.training.lesson import Lesson, prepare_lesson, with_virtual_camera
 from mspr_ros.training.outcome import describe, in_words, write_bundle
 from mspr_ros.training.progress_log import ProgressLog
 from mspr_ros.training.samples import (
@@ -46,6 +46,7 @@ from mspr_ros.training.samples import (
     TrainingSamples,
     balance_groups,
     load_batches,
+    with_epochs,
 )
 from mspr_ros.training.samples import steps_per_epoch as count_steps
 from mspr_ros.training.schedule import (
@@ -83,9 +84,11 @@ class Trainer:
         processes: Processes = Processes(),  # noqa: B008
     ) -> None:
         processes.check_batch_size(config.batch_size)
+        config = with_virtual_camera(config)
+        self.lesson: Lesson = prepare_lesson(config)
+        config = with_epochs(config, len(self.lesson.train))
         self.config, self.run_folder, self.device = config, run, device
         self.processes = processes
-        self.lesson: Lesson = prepare_lesson(config)
         torch.manual_seed(config.seed)
         self.network, self.weight_transfer = build_network(
             config, self.lesson, device, resume=resume
