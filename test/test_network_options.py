@@ -23,6 +23,7 @@ from mspr_ros.network.rotation import (
     quat_xyzw_from_matrix,
 )
 from mspr_ros.network.transformer import Attention
+from mspr_ros.training.distributed import GradedNetwork
 
 OPTIONS: list[dict[str, Any]] = [
     {"num_position_clusters": 0, "num_orientation_clusters": 0},
@@ -213,3 +214,21 @@ def test_few_queries_attend_as_many_do(num_queries: int) -> None:
     torch.testing.assert_close(
         attention(few, keys, values), attention(many, keys, values)[:, :num_queries]
     )
+
+
+def test_reduced_precision_keeps_loss_and_gradient_close_and_heads_exact() -> None:
+    network = make_network(dropout=0.0)
+    criterion = PoseCriterion(LossConfig())
+    gt = Selection(torch.tensor([0, 1]), *(torch.zeros(2, dtype=torch.long),) * 2)
+    targets = (torch.randn(2, 3), functional.normalize(torch.randn(2, 4), dim=1), gt)
+    losses, gradients = [], []
+    for half in (False, True):
+        network.zero_grad()
+        loss = GradedNetwork(network, criterion, half=half)(make_images(2), *targets)["total"]
+        loss.backward()
+        assert loss.dtype == torch.float32
+        losses.append(float(loss.detach()))
+        gradients.append(network.position_projection.weight.grad.flatten().clone())
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+    assert float(functional.cosine_similarity(*gradients, dim=0)) > 0.98

@@ -120,6 +120,13 @@ class PoseRegressor(nn.Module):
             scene: (B,) ids of the scenes to answer for, where the caller knows them; the
                 clusters are still the most likely ones. Not beside `teacher`.
         """
+        return self.answer(*self.encode(images), teacher=teacher, scene=scene)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Give every scene's decoder outputs for position and orientation, (B, S, D) each.
+
+        Nearly all of the work, and the part that training may do in reduced precision.
+        """
         position_map, orientation_map = self.backbone(images)
         position_out = self._decode(
             self.position_transformer, self.position_projection(position_map)
@@ -128,6 +135,17 @@ class PoseRegressor(nn.Module):
             self.orientation_transformer or self.position_transformer,
             self.orientation_projection(orientation_map),
         )  # (B, S, D)
+        return position_out, orientation_out
+
+    def answer(
+        self,
+        position_out: Tensor,
+        orientation_out: Tensor,
+        *,
+        teacher: Selection | None = None,
+        scene: Tensor | None = None,
+    ) -> RegressorOutput:
+        """Answer from what `encode` gave; the other arguments are those of `forward`."""
         both = torch.cat((position_out, orientation_out), dim=-1)
         scene_logits = self.scene_classifier(both).squeeze(-1)  # (B, S)
         if teacher is not None:

@@ -121,6 +121,8 @@ class TrainConfig:
             trained, nor is the stem; -1 trains everything, as the paper does.
         ema_decay: Average the weights over about 1 / (1 - decay) steps; 0 takes them as they
             are.
+        precision: `bf16` trains all but heads and losses in bfloat16: faster where the processor
+            or GPU has the instructions, far slower elsewhere. Answers are given in fp32.
         half_precision_bundle: Store the bundle's weights as fp16.
         map_frames: Map frame by scene, where it is not `map`.
         num_workers: Threads that read and warp pictures, beside those that train.
@@ -150,6 +152,7 @@ class TrainConfig:
     freeze_batch_norm: bool = False
     frozen_backbone_stages: int = -1
     ema_decay: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
     half_precision_bundle: bool = False
     map_frames: dict[str, str] = field(default_factory=dict)
     num_workers: int = 2

@@ -35,10 +35,19 @@ _PATIENCE = timedelta(hours=24)
 
 
 class GradedNetwork(nn.Module):
-    """Network and criterion as one module: both have weights whose gradients are averaged."""
+    """Network and criterion as one module: both have weights whose gradients are averaged.
 
-    def __init__(self, network: PoseRegressor, criterion: PoseCriterion) -> None:
+    Args:
+        network: What is trained.
+        criterion: By what.
+        half: Encode in bf16; heads and losses stay in fp32, for a bf16 number has three digits.
+    """
+
+    def __init__(
+        self, network: PoseRegressor, criterion: PoseCriterion, *, half: bool = False
+    ) -> None:
         super().__init__()
+        self.half_precision = half
         self.network = network
         self.criterion = criterion
 
@@ -46,7 +55,11 @@ class GradedNetwork(nn.Module):
         self, images: Tensor, position: Tensor, orientation: Tensor, selection: Selection
     ) -> dict[str, Tensor]:
         """Give each part of the loss; shapes as for the network and the criterion."""
-        output = self.network(images, teacher=selection)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.half_precision):
+            position_out, orientation_out = self.network.encode(images)
+        output = self.network.answer(
+            position_out.float(), orientation_out.float(), teacher=selection
+        )
         return self.criterion(output, position, orientation, selection)  # type: ignore[no-any-return]
 
 

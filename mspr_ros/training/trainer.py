@@ -106,7 +106,9 @@ class Trainer:
         self.group_of_frame = balance_groups(self.lesson.train, config, centroids[0])
         self.steps_per_epoch = count_steps(len(self.samples), config.batch_size)
         self.num_steps = self.steps_per_epoch * config.epochs
-        self.graded = processes.wrap(GradedNetwork(self.network, self.criterion))
+        self.graded = processes.wrap(
+            GradedNetwork(self.network, self.criterion, half=config.precision == "bf16")
+        )
 
     def run(self) -> dict[str, Any]:
         """Train to the last epoch, write the bundle and give the validation metrics.

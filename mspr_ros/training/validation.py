@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from mspr_ros.evaluation.metrics import (
     PoseSummary,
@@ -15,7 +14,8 @@ from mspr_ros.evaluation.metrics import (
     position_error_m,
     summarize,
 )
-from mspr_ros.geometry import Array, as_float_tuple, normalize_quat_xyzw
+from mspr_ros.evaluation.uncertainty import rotation_residual
+from mspr_ros.geometry import Array, as_float_tuple
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.preprocess import Preprocessor
 from mspr_ros.training.samples import ImageFiles, ImageSource, LabeledFrame
@@ -121,14 +121,3 @@ def validate(
         position_error_m=position_error_m(gt_position, pred_position),
         orientation_error_deg=orientation_error_deg(gt_quat, pred_quat),
     )
-
-
-def rotation_residual(gt_quat_xyzw: Array, pred_quat_xyzw: Array) -> Array:
-    """Give the (N, 3) rotation vectors r about the map's axes with R_pred = exp(r) R_gt."""
-    residual = np.full((len(gt_quat_xyzw), 3), np.nan)
-    finite = np.isfinite(pred_quat_xyzw).all(axis=1)
-    if finite.any():
-        pred = Rotation.from_quat(normalize_quat_xyzw(pred_quat_xyzw[finite]))
-        truth = Rotation.from_quat(normalize_quat_xyzw(gt_quat_xyzw[finite]))
-        residual[finite] = (pred * truth.inv()).as_rotvec()
-    return residual
