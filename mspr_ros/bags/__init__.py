@@ -1,7 +1,8 @@
-"""Read and write ROS 2 bags (sqlite3 and mcap) without ROS, through the rosbags library."""
+"""Read ROS 2 and ROS 1 bags and write ROS 2 bags without ROS, through the rosbags library."""
 
 from __future__ import annotations
 
+from mspr_ros.bags.bag_writer import COMPRESSIONS, METADATA_VERSION, STORAGES, BagWriter
 from mspr_ros.bags.reading import Bag, BagMessage, BagTopic, find_topic
 from mspr_ros.bags.types import (
     CAMERA_INFO,
@@ -16,12 +17,10 @@ from mspr_ros.bags.writing import (
     CAMERA_INFO_TOPIC,
     IMAGE_FORMATS,
     IMAGE_TOPIC,
-    METADATA_VERSION,
     POSE_TOPIC,
     SCENE_GAP_NS,
     SCENE_TOPIC,
     SHIFT_KEY,
-    STORAGES,
     UNNAMED_CAMERA,
     BagSummary,
     increasing_stamps,
@@ -32,6 +31,7 @@ from mspr_ros.bags.writing import (
 __all__ = [
     "CAMERA_INFO",
     "CAMERA_INFO_TOPIC",
+    "COMPRESSIONS",
     "COMPRESSED_IMAGE",
     "IMAGE",
     "IMAGE_FORMATS",
@@ -51,6 +51,7 @@ __all__ = [
     "BagMessage",
     "BagSummary",
     "BagTopic",
+    "BagWriter",
     "find_topic",
     "increasing_stamps",
     "optical_frame",

@@ -1,4 +1,7 @@
-"""`mspr import FORMAT SRC -o DATASET`: turn a recording into a dataset; `check` looks at one."""
+"""`mspr import FORMAT SRC -o DATASET`: turn a recording into a dataset; `check` looks at one.
+
+Bags have options of their own and are imported by `import_bag`, the check is in `import_check`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mspr_ros.cli import import_bag, import_check
 from mspr_ros.errors import DatasetError, MsprError
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 # compares the two.
 FORMATS = ("7scenes", "tum", "labels", "colmap", "transforms", "csv", "images", "cambridge")
 CHECK = "check"
+BAG = "bag"
 CONVENTIONS = ("map_from_cam", "cam_from_map", "7scenes", "cambridge")
 AXES = ("optical", "opengl", "ros")
 CHECK_FILE = "check.png"
@@ -36,9 +41,13 @@ FORMATS_OF_OPTION: dict[str, tuple[str, ...]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `mspr import`."""
     parser.add_argument(
-        "format", choices=(*FORMATS, CHECK), help="layout of the source; check: look at a dataset"
+        "format",
+        choices=(*FORMATS, BAG, CHECK),
+        help="layout of the source; check: look at a dataset",
     )
-    parser.add_argument("source", type=Path, help="folder or file to read")
+    parser.add_argument(
+        "source", type=Path, nargs="+", help="folder or file to read; several for bag"
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -77,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_split_arguments(parser)
     _add_format_arguments(parser)
+    import_bag.add_arguments(parser)
 
 
 def _add_split_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,9 +117,8 @@ def _add_format_arguments(parser: argparse.ArgumentParser) -> None:
     times.add_argument(
         "--max-gap",
         type=_positive,
-        default=0.05,
         metavar="SECONDS",
-        help="poses further apart are not interpolated between (tum, images; default 0.05)",
+        help="poses further apart are not interpolated between (tum, images: 0.05; bag: 0.1)",
     )
     times.add_argument(
         "--max-difference",
@@ -161,14 +170,20 @@ def _add_format_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Import, print the summary, and give it."""
+    _refuse_strange_options(args)
+    if args.format == BAG:
+        result = import_bag.run(args, _intrinsics(args))
+        print_summary(result.summary, args.output)
+        return {**_as_json(result.summary, args.output), **result.as_json(), **_checked(args)}
+    if len(args.source) != 1:
+        raise MsprError(f"{args.format} takes one source, got {len(args.source)}")
     if args.format == CHECK:
-        return _check(args.source, args.output)
+        return import_check.run(args.source[0], args.output)
     from mspr_ros.data.importers import import_dataset
 
-    _refuse_strange_options(args)
     summary = import_dataset(
         args.format,
-        args.source,
+        args.source[0],
         args.output,
         options=_options(args),
         name=args.name,
@@ -178,15 +193,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         test_fraction=args.test_fraction,
         test_blocks=args.test_blocks,
     )
-    _print(summary, args.output)
-    result = _as_json(summary, args.output)
-    if args.check:
-        result["check"] = _check(args.output, args.output / CHECK_FILE)
-    return result
+    print_summary(summary, args.output)
+    return {**_as_json(summary, args.output), **_checked(args)}
+
+
+def _checked(args: argparse.Namespace) -> dict[str, Any]:
+    """Check the new dataset, where that is asked for."""
+    if not args.check:
+        return {}
+    return {"check": import_check.run(args.output, args.output / CHECK_FILE)}
 
 
 def _refuse_strange_options(args: argparse.Namespace) -> None:
-    problems = [
+    problems = import_bag.strange_options(args) if args.format != BAG else []
+    problems += [
         f"--{option.replace('_', '-')} is for the format {' or '.join(formats)}, "
         f"not for {args.format}"
         for option, formats in FORMATS_OF_OPTION.items()
@@ -203,7 +223,7 @@ def _options(args: argparse.Namespace) -> Any:
         scene=args.scene,
         split=args.split,
         rate_hz=args.rate_hz,
-        max_gap_s=args.max_gap,
+        max_gap_s=args.max_gap or ImportOptions.max_gap_s,
         convention=args.convention,
         image_root=args.image_root,
         poses_only=args.poses_only,
@@ -233,50 +253,6 @@ def _as_json(summary: ImportSummary, output: Path) -> dict[str, Any]:
     }
 
 
-def _check(folder: Path, picture: Path) -> dict[str, Any]:
-    """Check a dataset's convention, draw its cameras, and print what was found."""
-    import sys
-
-    from mspr_ros.data.check import check_dataset
-    from mspr_ros.data.dataset import Dataset
-    from mspr_ros.evaluation.camera_plot import SceneView, cameras_figure
-    from mspr_ros.evaluation.plots import save_figure
-
-    if picture.exists():
-        raise MsprError(f"{picture} exists and is not overwritten; name another file")
-    if picture.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise MsprError(f"{picture} must be named *.png (or .svg, .pdf)")
-    dataset = Dataset.load(folder)
-    checks = check_dataset(dataset)
-    views = []
-    for check in checks:
-        frames = dataset.select(scene=check.scene)
-        sequences = [frame.sequence for frame in frames.frames]
-        note = "; ".join(check.warnings) or check.verdict
-        views.append(
-            SceneView(check.scene, frames.T_map_cam, sequences, note, bool(check.warnings))
-        )
-        print(f"{check.scene}: {check.frames} frames, {check.verdict}")
-        for warning in check.warnings:
-            print(f"WARNING: {check.scene}: {warning}", file=sys.stderr)
-    save_figure(cameras_figure(views, dataset.name), picture)
-    print(f"wrote {picture}")
-    return {
-        "picture": str(picture),
-        "scenes": [
-            {
-                "scene": check.scene,
-                "frames": check.frames,
-                "verdict": check.verdict,
-                "warnings": list(check.warnings),
-                "image_pairs": check.images.pairs,
-                "image_readings": list(check.images.readings),
-            }
-            for check in checks
-        ],
-    }
-
-
 def _intrinsics(args: argparse.Namespace) -> CameraModel | Intrinsics | None:
     from mspr_ros.data.cameras import parse_intrinsics, read_camera_info
 
@@ -287,7 +263,8 @@ def _intrinsics(args: argparse.Namespace) -> CameraModel | Intrinsics | None:
     return read_camera_info(args.camera_info) if args.camera_info else None
 
 
-def _print(summary: ImportSummary, output: Path) -> None:
+def print_summary(summary: ImportSummary, output: Path) -> None:
+    """Say what was imported and what was not."""
     width = max(5, *(len(scene) for scene, _ in summary.frames))
     print(f"{'scene':<{width}}  split  frames")
     for (scene, split), count in summary.frames.items():

@@ -114,7 +114,7 @@ def import_dataset(
         raise DatasetError(f"{source} has no frame to import", _told(recording.left_out))
     left_out = dict(recording.left_out)
     if test_fraction > 0.0:
-        frames = _cut_test_blocks(frames, test_fraction, test_blocks, left_out)
+        frames = cut_test_blocks(frames, test_fraction, test_blocks, left_out)
     if options.scale != 1.0:
         frames = tuple(_scaled(frame, options.scale) for frame in frames)
     write_dataset(
@@ -148,7 +148,7 @@ def _scaled(frame: Frame, scale: float) -> Frame:
     return replace(frame, position=(scale * x, scale * y, scale * z))
 
 
-def _cut_test_blocks(
+def cut_test_blocks(
     frames: tuple[Frame, ...], fraction: float, num_blocks: int, left_out: dict[str, int]
 ) -> tuple[Frame, ...]:
     """Make blocks of each sequence test frames, leaving the guards around them out.

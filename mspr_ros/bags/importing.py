@@ -1,0 +1,259 @@
+"""Turn bags into a dataset folder: all of it or nothing, in two passes and little memory.
+
+First the poses and the images' stamps are read and frames are chosen; then the images are
+streamed into the folder one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+from tqdm import tqdm
+
+from mspr_ros.bags.images import file_suffix, is_compressed, rgb_from_message
+from mspr_ros.bags.reading import Bag
+from mspr_ros.bags.scanning import BagOptions, BagScan, camera_of, scan_bag
+from mspr_ros.camera import CameraModel
+from mspr_ros.data.clock_offset import ClockOffset
+from mspr_ros.data.frame import Frame, name_problem
+from mspr_ros.data.importers import CAMERA_NAME, ImportSummary, cut_test_blocks
+from mspr_ros.data.recording import make_frame
+from mspr_ros.data.selection import select
+from mspr_ros.data.writer import new_folder, write_tables
+from mspr_ros.errors import DatasetError, ImageError
+from mspr_ros.geometry import quat_xyzw_from_rotation
+
+
+@dataclass(frozen=True)
+class BagReport:
+    """What came of one bag.
+
+    Args:
+        bag: Its path.
+        sequence: What it is called in the dataset.
+        frames: Frames imported.
+        offset: The clocks' offset, where it was estimated.
+        notes: What is odd about the bag.
+    """
+
+    bag: str
+    sequence: str
+    frames: int
+    offset: ClockOffset | None
+    notes: tuple[str, ...]
+
+
+def import_bags(
+    bags: Mapping[Path, str],
+    output: Path,
+    options: BagOptions,
+    *,
+    scene: str = "",
+    name: str = "",
+    test_fraction: float = 0.0,
+    test_blocks: int = 2,
+    jpeg_quality: int = 0,
+) -> tuple[ImportSummary, list[BagReport]]:
+    """Import bags as the sequences of one scene.
+
+    Args:
+        bags: The split of each bag; their poses must share one map frame.
+        output: The dataset folder to make.
+        options: What to take from the bags.
+        scene: Name of the scene, by default that of the only bag.
+        name: Name of the dataset, by default that of the output folder.
+        test_fraction: Share of each sequence to cut out as test blocks between guards.
+        test_blocks: Number of such blocks in a sequence; a short one gets fewer.
+        jpeg_quality: Raw images are written as JPEG of this quality; 0: as PNG, without loss.
+
+    Raises:
+        MsprError: If something is refused; nothing is written then.
+    """
+    if output.exists():
+        raise DatasetError(f"{output} exists and is not overwritten; remove it or name another")
+    sequences = _sequence_names(list(bags))
+    if not scene and len(bags) > 1:
+        raise DatasetError("several bags are sequences of one scene: name it with --scene")
+    scene = scene or sequences[0]
+    if problem := name_problem(scene, ""):
+        raise DatasetError(problem)
+    left_out: dict[str, int] = {}
+    recordings: list[_Recording] = []
+    for (path, split), sequence in zip(bags.items(), sequences, strict=True):
+        scan = scan_bag(path, options)
+        recordings.append(_Recording(scan, _frames(scan, options, scene, sequence, split)))
+        _add(left_out, scan.left_out)
+    if test_fraction > 0.0:
+        _cut_test_blocks(recordings, test_fraction, test_blocks, left_out)
+    with new_folder(output) as folder:
+        writer = _ImageWriter(folder, options, jpeg_quality, left_out)
+        frames = [frame for rec in recordings for frame in writer.write(rec)]
+        if not frames:
+            raise DatasetError("no frame to import: " + _told(left_out))
+        write_tables(
+            folder,
+            name=name or output.absolute().name,
+            frames=frames,
+            cameras=writer.cameras,
+            scenes=(scene,),
+        )
+    counts = Counter(frame.sequence for frame in frames)
+    summary = ImportSummary(
+        name=name or output.absolute().name,
+        frames=dict(Counter((frame.scene, frame.split) for frame in frames)),
+        left_out=left_out,
+        cameras=writer.cameras,
+        synthetic_stamps=False,
+    )
+    reports = [
+        BagReport(str(rec.scan.path), seq, counts[seq], rec.scan.offset, rec.scan.notes)
+        for rec, seq in zip(recordings, sequences, strict=True)
+    ]
+    return summary, reports
+
+
+@dataclass
+class _Recording:
+    """A bag and the frames chosen from it, by their places among its images."""
+
+    scan: BagScan
+    frames: dict[int, Frame]
+
+
+def _frames(
+    scan: BagScan, options: BagOptions, scene: str, sequence: str, split: str
+) -> dict[int, Frame]:
+    """Choose the frames of a bag; their images have no suffix yet."""
+    positions = scan.T_map_cam[:, :3, 3]
+    quats = quat_xyzw_from_rotation(scan.T_map_cam[:, :3, :3])
+    chosen = select(options.selection, positions, quats, scan.sharpnesses, scan.left_out)
+    folder = Path("images", _file_name(scene), sequence)
+    several = len(set(scan.frame_ids)) > 1
+    frames: dict[int, Frame] = {}
+    for index in chosen:
+        stamp_ns = int(scan.stamps_ns[index])
+        image = (folder / _file_name(scan.frame_ids[index]) if several else folder) / str(stamp_ns)
+        where = (positions[index], quats[index])
+        frame = make_frame(scene, split, sequence, stamp_ns, image, *where)
+        frames[int(scan.ordinals[index])] = replace(frame, image=image)
+    return frames
+
+
+def _cut_test_blocks(
+    recordings: Sequence[_Recording], fraction: float, num_blocks: int, left_out: dict[str, int]
+) -> None:
+    frames = tuple(frame for rec in recordings for frame in rec.frames.values())
+    cut = cut_test_blocks(frames, fraction, num_blocks, left_out)
+    kept = {(frame.sequence, frame.image): frame for frame in cut}
+    for rec in recordings:
+        rec.frames = {
+            ordinal: kept[frame.sequence, frame.image]
+            for ordinal, frame in rec.frames.items()
+            if (frame.sequence, frame.image) in kept
+        }
+
+
+class _ImageWriter:
+    """Stream the chosen images of bags into a dataset folder, and name their cameras."""
+
+    def __init__(
+        self, folder: Path, options: BagOptions, jpeg_quality: int, left_out: dict[str, int]
+    ) -> None:
+        self._folder = folder
+        self._options = options
+        self._jpeg_quality = jpeg_quality
+        self._left_out = left_out
+        self.cameras: dict[str, CameraModel] = {}
+
+    def write(self, recording: _Recording) -> list[Frame]:
+        """Write the images of one bag and give its frames, complete."""
+        scan, wanted = recording.scan, recording.frames
+        frames: list[Frame] = []
+        last = max(wanted, default=-1)
+        progress = tqdm(
+            total=len(wanted), desc=f"writing {scan.path.name}", unit="image", disable=None
+        )
+        with Bag(scan.path, tolerant=True) as bag, progress:
+            for ordinal, message in enumerate(bag.messages([scan.image_topic])):
+                if ordinal > last:
+                    break
+                if ordinal not in wanted:
+                    continue
+                progress.update()
+                try:
+                    frames.append(self._write(wanted[ordinal], message.deserialize(), scan))
+                except (ImageError, DatasetError) as error:
+                    _add(self._left_out, {str(error): 1})
+        return frames
+
+    def _write(self, frame: Frame, message: Any, scan: BagScan) -> Frame:
+        """Write one image.
+
+        Raises:
+            ImageError: If it cannot be decoded, or is not of its camera's size.
+        """
+        pixels = rgb_from_message(message)
+        height, width = pixels.shape[:2]
+        frame_id = str(message.header.frame_id)
+        camera = camera_of(self._options, scan.cameras, frame_id, width, height)
+        if camera is not None and (camera.width, camera.height) != (width, height):
+            raise ImageError(
+                f"the image is {width}x{height} but its camera {camera.width}x{camera.height}"
+            )
+        suffix = file_suffix(message) if is_compressed(message) else ""
+        suffix = suffix or (".jpg" if self._jpeg_quality else ".png")
+        path = self._folder / frame.image.with_name(frame.image.name + suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_compressed(message) and file_suffix(message):
+            path.write_bytes(bytes(memoryview(message.data)))
+        else:
+            quality = [cv2.IMWRITE_JPEG_QUALITY, self._jpeg_quality] if self._jpeg_quality else []
+            bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+            done, encoded = cv2.imencode(suffix, bgr, quality)
+            if not done:
+                raise ImageError(f"OpenCV could not encode an image as {suffix}")
+            path.write_bytes(encoded.tobytes())
+        return replace(frame, image=path, camera=self._camera_name(camera, frame_id))
+
+    def _camera_name(self, camera: CameraModel | None, frame_id: str) -> str:
+        """Name a camera by its optical frame; another model of the same name gets a number."""
+        if camera is None:
+            return ""
+        base = frame_id.lstrip("/").removesuffix("_optical_frame").removesuffix("_optical")
+        name = base = base or CAMERA_NAME
+        number = 2
+        while self.cameras.setdefault(name, camera) != camera:
+            name, number = f"{base}-{number}", number + 1
+        return name
+
+
+def _sequence_names(paths: Sequence[Path]) -> list[str]:
+    """Name each bag by its file, differently."""
+    names: list[str] = []
+    for path in paths:
+        stem = path.absolute().name
+        base = name = _file_name(re.sub(r"(\.(bag|mcap|db3|active))+$", "", stem))
+        number = 2
+        while name in names:
+            name, number = f"{base}-{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.-]", "_", text).lstrip(".") or "_"
+
+
+def _add(left_out: dict[str, int], more: Mapping[str, int]) -> None:
+    for reason, count in more.items():
+        left_out[reason] = left_out.get(reason, 0) + count
+
+
+def _told(left_out: Mapping[str, int]) -> str:
+    return "; ".join(f"{count}: {reason}" for reason, count in left_out.items())
