@@ -3,8 +3,9 @@
     python benchmarks/ablation.py config/train/ablation.yaml benchmarks/ablation.yaml -o OUT
 
 Every line is a `mspr train CONFIG --set KEY=VALUE ...` in a process of its own with one thread;
-lines already trained are not trained again. Writes `ablation.json` and `ablation.md`. Judged on
-validation blocks: the table serves to choose, not to boast.
+lines already trained are not trained again, those interrupted are resumed. Writes
+`ablation.json` and `ablation.md`. Judged on validation blocks, because the table serves to
+choose; with `--split test` on that split, for comparisons that choose nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("lines", type=Path, help="YAML: name -> list of KEY=VALUE")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="train these lines only")
+    parser.add_argument("--split", help="judge on this split instead of the validation blocks")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="lines at a time")
     args = parser.parse_args()
     lines: dict[str, list[str]] = yaml.safe_load(args.lines.read_text(encoding="utf-8"))
@@ -41,7 +43,15 @@ def main() -> None:
             lambda name: (name, train_line(args.config, name, lines[name], args.output)), wanted
         ):
             print(f"{name}: {error or 'done'}", flush=True)
-    rows = [row for name in lines if (row := read_line(name, lines[name], args.output))]
+    judge = read_split if args.split else read_validation
+    if args.split:
+        for name in wanted:
+            evaluate_line(name, args.split, args.output)
+    rows = []
+    for name in lines:
+        run = folder_of(name, args.output)
+        if run.with_suffix(".json").exists() and (medians := judge(run)):
+            rows.append(read_line(name, lines[name], run, medians))
     (args.output / "ablation.json").write_text(json.dumps(rows, indent=1) + "\n")
     (args.output / "ablation.md").write_text(table(rows))
     print(table(rows))
@@ -79,22 +89,45 @@ def train_line(config: Path, name: str, changes: list[str], output: Path) -> str
     return ""
 
 
-def read_line(name: str, changes: list[str], output: Path) -> dict[str, Any] | None:
-    """Give a trained line's medians by scene."""
+def evaluate_line(name: str, split: str, output: Path) -> None:
+    """Measure a line's bundle on a split of its own datasets, unless that was done."""
     run = folder_of(name, output)
-    result = run.with_suffix(".json")
-    if not result.exists():
-        return None
-    validation = json.loads(result.read_text())["validation"]
-    scenes = {
-        scene: [summary[kind]["median"] for kind in ("position_error_m", "orientation_error_deg")]
-        for scene, summary in validation["scenes"].items()
-    }
+    result = run.with_suffix(".split.json")
+    if result.exists() or not run.with_suffix(".json").exists():
+        return
+    datasets = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["datasets"]
+    command = [sys.executable, "-m", "mspr_ros", "evaluate", str(run / "bundle"), *datasets]
+    command += ["--split", split, "--no-baseline", "--json", str(result)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+
+
+def read_validation(run: Path) -> dict[str, list[float]]:
+    """Give the medians (m, deg) by scene on the validation blocks."""
+    validation = json.loads(run.with_suffix(".json").read_text())["validation"]
+    return {scene: medians_of(summary) for scene, summary in validation["scenes"].items()}
+
+
+def read_split(run: Path) -> dict[str, list[float]]:
+    """Give the medians (m, deg) by scene on the split that was evaluated, if it was."""
+    path = run.with_suffix(".split.json")
+    groups = json.loads(path.read_text())["groups"] if path.exists() else []
+    return {group["name"]: medians_of(group["network"]) for group in groups}
+
+
+def medians_of(summary: dict[str, Any]) -> list[float]:
+    """Give the medians of position (m) and orientation (deg)."""
+    return [summary[kind]["median"] for kind in ("position_error_m", "orientation_error_deg")]
+
+
+def read_line(
+    name: str, changes: list[str], run: Path, medians: dict[str, list[float]]
+) -> dict[str, Any]:
+    """Gather what is known of a trained line."""
     history = json.loads((run / "history.json").read_text())
     return {
         "line": name,
         "changes": changes,
-        "medians": scenes,
+        "medians": medians,
         "training_position": history[-1]["losses"]["position"],
         "training_orientation": history[-1]["losses"]["orientation"],
         "minutes": float(run.with_suffix(".minutes").read_text()),
