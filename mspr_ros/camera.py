@@ -176,14 +176,8 @@ def warp_to_virtual(
             f"{camera.width}x{camera.height}; is camera_info of another resolution?"
         )
     # Sampling at less than half the resolution would alias: average whole blocks first.
-    ratio = min(camera.fx / virtual.fx, camera.fy / virtual.fy)
-    factor = max(1, min(int(ratio + 1e-6), camera.width, camera.height))
-    if factor > 1:
-        camera_small = camera.shrunk(factor)
-        whole = image[: camera_small.height * factor, : camera_small.width * factor]
-        size = (camera_small.width, camera_small.height)
-        image = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
-        camera = camera_small
+    factor = block_factor(camera, virtual)
+    image, camera = average_blocks(image, factor), camera.shrunk(factor)
     if R_cam_virtual is None:
         columns, rows = _cached_maps(camera, virtual)
     else:
@@ -194,6 +188,30 @@ def warp_to_virtual(
         image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
     )
     return np.asarray(warped, dtype=np.uint8)
+
+
+def block_factor(camera: CameraModel, virtual: VirtualCamera, focal_factor: float = 1.0) -> int:
+    """Give the side, in pixels, of the blocks that are averaged before a warp.
+
+    Args:
+        camera: The real camera.
+        virtual: The camera to see through, its focal length multiplied by `focal_factor`.
+        focal_factor: 1, or more to keep more of the picture.
+    """
+    ratio = min(camera.fx / virtual.fx, camera.fy / virtual.fy) / focal_factor
+    return max(1, min(int(ratio + 1e-6), camera.width, camera.height))
+
+
+def average_blocks(image: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
+    """Average whole blocks of factor x factor pixels; what fills none is left out.
+
+    The camera of the result is `CameraModel.shrunk`.
+    """
+    if factor == 1:
+        return image
+    columns, rows = image.shape[1] // factor, image.shape[0] // factor
+    whole = image[: rows * factor, : columns * factor]
+    return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 # OpenCV's fixed-point maps: whole pixels, and the fractions between them.

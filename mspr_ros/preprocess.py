@@ -133,6 +133,27 @@ class Preprocessor:
         return self.normalize(torch.from_numpy(stacked))
 
 
+def resize_for_cut(
+    image: ImageU8, width: int, height: int, resize_shorter_px: int = 0, *, enlarge: bool = True
+) -> ImageU8:
+    """Resize a picture as `resize_and_cut` does before it cuts.
+
+    Args:
+        image: (H, W, 3) uint8.
+        width: Of the cut, in pixels.
+        height: Of the cut, in pixels.
+        resize_shorter_px: New length of the shorter side; at least as much as the cut needs.
+        enlarge: Whether a picture that is too small is enlarged, or left as it is.
+    """
+    rows, columns = image.shape[:2]
+    scale = max(resize_shorter_px / min(rows, columns), width / columns, height / rows)
+    size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
+    if size == (columns, rows) or (scale >= 1.0 and not enlarge):
+        return image
+    interpolation = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), dtype=np.uint8)
+
+
 def resize_and_cut(
     image: ImageU8,
     width: int,
@@ -149,19 +170,7 @@ def resize_and_cut(
         resize_shorter_px: New length of the shorter side; at least as much as the cut needs.
         offset: Where the cut lies, 0 to 1 along x and y; the default is the centre.
     """
-    scale = max(
-        resize_shorter_px / min(image.shape[:2]),
-        width / image.shape[1],
-        height / image.shape[0],
-    )
-    resized_width = max(width, round(image.shape[1] * scale))
-    resized_height = max(height, round(image.shape[0] * scale))
-    if (resized_height, resized_width) != image.shape[:2]:
-        interpolation = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
-        image = np.asarray(
-            cv2.resize(image, (resized_width, resized_height), interpolation=interpolation),
-            dtype=np.uint8,
-        )
-    left = round(offset[0] * (resized_width - width))
-    top = round(offset[1] * (resized_height - height))
+    image = resize_for_cut(image, width, height, resize_shorter_px)
+    left = round(offset[0] * (image.shape[1] - width))
+    top = round(offset[1] * (image.shape[0] - height))
     return np.ascontiguousarray(image[top : top + height, left : left + width])
