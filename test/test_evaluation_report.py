@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -299,7 +300,8 @@ def test_evaluate_writes_a_report_and_never_overwrites_it_silently(folder, tmp_p
     assert main([*command, "--no-baseline", "--json", str(tmp_path / "m.json")]) == 0
     table = capsys.readouterr().out
     assert "kitchen" in table and "all scenes" in table
-    written = set(FILES) - {"training.png"}  # there is no run beside this bundle
+    # There is no run beside this bundle, and no unknown place was asked about.
+    written = set(FILES) - {"training.png", "unknown.csv", "unknown_scores.png"}
     assert {path.name for path in out.iterdir()} == written
     page = (out / "report.md").read_text()
     assert "kitchen" in page and all(f"({name})" in page for name in PLOTS if name in written)
@@ -347,6 +349,46 @@ def test_evaluate_with_baseline_and_its_refusals(folder, tmp_path, capsys, monke
     assert main(["evaluate", other, str(folder), "--no-baseline"]) == 1
     assert "kitchen" in capsys.readouterr().err
     assert main(["evaluate", bundle, str(folder), "--batch-size", "0"]) == 1
+
+
+def test_evaluate_tells_what_unknown_places_are_taken_for(folder, tmp_path, capsys):
+    whole = Dataset.load(folder)
+    attic = [
+        dataclasses.replace(frame, scene="attic", split="train") for frame in whole.frames[:5]
+    ]
+    other = tmp_path / "attic"
+    write_dataset(other, name="attic", frames=attic, cameras={"front": CAMERA}, scenes=("attic",))
+    bundle, out = str(make_tiny_bundle(tmp_path / "bundle", SCENES)), tmp_path / "report"
+    command = ["evaluate", bundle, str(folder), "--no-baseline", "-o", str(out)]
+    # Frames 0, 1, 3 and 4 are training frames, 2 is a test frame of the kitchen.
+    assert main([*command, "--unknown", str(other)]) == 1
+    assert "also measured as taught" in capsys.readouterr().err
+    for row in (0, 1, 2, 3, 4):
+        copy = tmp_path / f"attic_{row}.png"
+        cv2.imwrite(str(copy), 255 - picture(1, row / 5))
+        attic[row] = dataclasses.replace(attic[row], image=copy)
+    attic[4].image.write_bytes(b"not an image")
+    write_dataset(
+        tmp_path / "a", name="attic", frames=attic, cameras={"front": CAMERA}, scenes=("attic",)
+    )
+    strange = [*command, "--unknown", str(tmp_path / "a"), "--right-within", "100", "180"]
+    assert main(strange) == 0
+    printed = capsys.readouterr().out
+    assert "AUROC" in printed and "coverage of 95 % regions" in printed
+    metrics = json.loads((out / "metrics.json").read_text())
+    (attic_set,) = metrics["unknown"]["sets"]
+    assert (attic_set["num_frames"], attic_set["num_failed"]) == (5, 1)
+    assert attic_set["num_accepted"] == 4  # these bundles have no threshold
+    assert set(attic_set["against"]) == {*SCENES, "all scenes"}
+    assert [group["network"]["num_frames"] for group in metrics["groups"]] == [6, 6, 12]
+    for group in metrics["groups"]:
+        right = group["uncertainty"]["num_right"] / group["network"]["num_frames"]
+        assert right == pytest.approx(group["network"]["scene_accuracy"])
+    page = (out / "report.md").read_text()
+    assert "AUROC" in page and "(coverage.png)" in page and "(unknown_scores.png)" in page
+    assert inked_share(out / "unknown_scores.png") > 0.02
+    assert len(list(csv.DictReader((out / "unknown.csv").open()))) == 5
+    assert main([*strange, "--overwrite", "--right-within", "0", "5"]) == 1
 
 
 def images_for_localize(folder: Path) -> list[str]:

@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mspr_ros.errors import DatasetError, MsprError
+from mspr_ros.cli.evaluate_frames import (
+    ask_unknown,
+    check_images,
+    choose_split,
+    choose_unknown,
+    report_unknown,
+)
+from mspr_ros.errors import MsprError
 
 if TYPE_CHECKING:
     from mspr_ros.data.dataset import Dataset
     from mspr_ros.evaluation.confusion import Confusion
     from mspr_ros.evaluation.evaluate import GroupSummary
     from mspr_ros.evaluation.judging import Centroids, FrameResult
+    from mspr_ros.evaluation.unknown import UnknownFrames
     from mspr_ros.localizer import Localizer
 
 
@@ -56,6 +64,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also answer with the true scene or clusters given, reported apart: an upper bound, "
         "never the result (repeatable)",
     )
+    parser.add_argument(
+        "--unknown",
+        type=Path,
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="DATASET",
+        help="datasets of places that were not taught: their poses are not judged, but how many "
+        "are taken for taught ones",
+    )
+    parser.add_argument(
+        "--right-within",
+        type=float,
+        nargs=2,
+        default=(0.25, 5.0),
+        metavar=("METRES", "DEGREES"),
+        help="errors up to which an answer is right, for the measures of confidence "
+        "(default: 0.25 5)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
@@ -79,13 +106,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     chosen = [choose_split(dataset, args.split) for dataset in whole]
     for dataset in chosen:
         dataset.scene_indices(localizer.metadata.scene_names)  # refuses scenes it was not taught
-        _check_images(dataset)
+        check_images(dataset)
+    strangers = [choose_unknown(folder, args.split, chosen) for folder in args.unknown]
     centroids = Centroids.of_network(localizer.network, localizer.metadata.scene_names)
     results = _localize(localizer, chosen, centroids, args.batch_size)
     baseline, note = _baseline(args, localizer, whole, chosen)
     groups = summarize_groups(
-        results, baseline, max_block_frames=args.block_frames, seed=args.seed
+        results,
+        baseline,
+        max_block_frames=args.block_frames,
+        seed=args.seed,
+        right_within=tuple(args.right_within),
     )
+    unknown = ask_unknown(localizer, strangers, args.batch_size)
     confusions = cluster_confusions(results, centroids)
     metrics: dict[str, Any] = {
         "bundle": str(args.bundle),
@@ -98,21 +131,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "cluster_confusion": [confusion.to_dict() for confusion in confusions],
     }
     _print_result(groups, note)
+    if unknown:
+        metrics["unknown"] = report_unknown(results, unknown, strangers, localizer)
     if args.oracle:
         metrics["oracle"] = _oracles(args, localizer, chosen, centroids, results)
     if args.output:
-        _write(args, metrics, groups, results, baseline, confusions)
+        _write(args, metrics, groups, results, baseline, confusions, unknown)
     return metrics
 
 
 def _print_result(groups: Sequence[GroupSummary], baseline_note: str) -> None:
     from mspr_ros.evaluation.tables import format_table
+    from mspr_ros.evaluation.uncertainty_tables import format_uncertainty
 
     print(format_table(groups))
     blocks = ", ".join(f"{group.name} {group.num_blocks}" for group in groups)
     print(f"medians with 95 % block-bootstrap intervals; blocks: {blocks}")
     if baseline_note:
         print(f"no baseline: {baseline_note}")
+    uncertainty = format_uncertainty(groups)
+    if uncertainty:
+        print(f"\n{uncertainty}")
 
 
 def _write(
@@ -122,6 +161,7 @@ def _write(
     results: Sequence[FrameResult],
     baseline: Sequence[FrameResult] | None,
     confusions: Sequence[Confusion],
+    unknown: Sequence[UnknownFrames],
 ) -> None:
     from mspr_ros.evaluation.report import Report, write_report
     from mspr_ros.evaluation.training_plots import read_history
@@ -132,10 +172,12 @@ def _write(
     ]
     if metrics["baseline_note"]:
         notes.append(f"No baseline: {metrics['baseline_note']}")
+    if unknown:
+        notes.append(f"Not taught: {', '.join(metrics['unknown']['datasets'])}")
     title = f"Evaluation of {args.bundle.resolve().name}"
     # A bundle still lying in its run folder shows how it was trained.
     history = read_history(args.bundle.resolve().parent)
-    report = Report(title, notes, metrics, groups, results, baseline, confusions, history)
+    report = Report(title, notes, metrics, groups, results, baseline, confusions, history, unknown)
     write_report(args.output, report)
     print(f"report: {args.output}")
 
@@ -144,6 +186,8 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse bad numbers and an output in the way before any long work."""
     if args.batch_size < 1 or args.block_frames < 1:
         raise MsprError("--batch-size and --block-frames must be at least 1")
+    if min(args.right_within) <= 0:
+        raise MsprError("--right-within needs metres and degrees above zero")
     if args.output is None:
         return
     if args.output.exists() and not args.output.is_dir():
@@ -152,29 +196,6 @@ def _check(args: argparse.Namespace) -> None:
         raise MsprError(
             f"{args.output} is not empty and is not overwritten; "
             "name another folder or add --overwrite"
-        )
-
-
-def choose_split(dataset: Dataset, split: str | None) -> Dataset:
-    """Give the frames of a split; by default of test where the dataset has it, else all.
-
-    Raises:
-        DatasetError: If there are none.
-    """
-    if split is None:
-        split = "test" if "test" in dataset.splits else "all"
-    chosen = dataset if split == "all" else dataset.select(split=split)
-    if not len(chosen):
-        raise DatasetError(f"dataset {dataset.name} has no frames of split '{split}'")
-    return chosen
-
-
-def _check_images(dataset: Dataset) -> None:
-    """Refuse a dataset whose images are only named: every frame would count as a failure."""
-    if dataset.poses_only:
-        raise DatasetError(
-            f"dataset {dataset.name} holds poses only, its images are not at hand, so there is "
-            "nothing to localize; import it again with its images"
         )
 
 
@@ -216,7 +237,9 @@ def _oracles(
     report: dict[str, Any] = {"note": ORACLE_NOTE}
     print(f"\n{ORACLE_NOTE}:")
     for name in names:
-        groups = summarize_groups(judged[name], max_block_frames=args.block_frames, seed=args.seed)
+        groups = summarize_groups(
+            judged[name], max_block_frames=args.block_frames, seed=args.seed, right_within=None
+        )
         print(f"{name}: {ORACLES[name]}\n{format_table(groups, f'oracle {name}')}")
         report[name] = {
             "given": ORACLES[name],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from mspr_ros.localizer import Localizer, PoseEstimate
 ImageU8 = npt.NDArray[np.uint8]
 NO_POSITION = np.full(3, np.nan)
 NO_QUAT = np.full(4, np.nan)
+NO_COVARIANCE = np.full((6, 6), np.nan)
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Answer:
         problem: Why there is no answer, or why it is not accepted; empty where all is well.
         position_cluster: Its id within the scene; -1 where the method has no clusters.
         orientation_cluster: Likewise.
+        covariance: (6, 6) of x y z and rotation about the map's X Y Z, metres and radians; NaN
+            where the method has none.
+        known_score: How familiar the picture is, to tell taught places from others: higher is
+            more familiar; NaN where the method does not say.
     """
 
     scene: str
@@ -47,6 +52,8 @@ class Answer:
     problem: str = ""
     position_cluster: int = -1
     orientation_cluster: int = -1
+    covariance: Array = field(default_factory=lambda: NO_COVARIANCE)
+    known_score: float = float("nan")
 
 
 def no_answer(problem: str) -> Answer:
@@ -126,6 +133,8 @@ def _answer_from_estimate(estimate: PoseEstimate) -> Answer:
         problem=estimate.rejection,
         position_cluster=best.position_cluster,
         orientation_cluster=best.orientation_cluster,
+        covariance=np.asarray(estimate.covariance, dtype=np.float64) if finite else NO_COVARIANCE,
+        known_score=estimate.confidence if finite else float("nan"),
     )
 
 

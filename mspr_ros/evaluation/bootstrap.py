@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mspr_ros.evaluation.metrics import median_error
+from mspr_ros.evaluation.metrics import json_safe, median_error
 from mspr_ros.geometry import Array, ArrayLike
 
 Indices = npt.NDArray[np.int64]
@@ -37,6 +38,14 @@ class Interval:
     high: float
     level: float
     num_blocks: int
+
+
+def interval_to_dict(interval: Interval) -> dict[str, Any]:
+    """Give an interval as plain values for JSON; infinite or unknown bounds become None."""
+    plain: dict[str, Any] = json_safe(
+        {"value": interval.value, "low": interval.low, "high": interval.high}
+    )
+    return {**plain, "level": interval.level, "num_blocks": interval.num_blocks}
 
 
 def contiguous_blocks(
@@ -101,6 +110,7 @@ def block_bootstrap(
     level: float = 0.95,
     num_resamples: int = 2000,
     seed: int = 0,
+    omit_nan: bool = False,
 ) -> Interval:
     """Give the percentile interval of any statistic under resampling of whole blocks.
 
@@ -110,6 +120,8 @@ def block_bootstrap(
         level: Nominal coverage.
         num_resamples: Random draws, each of as many blocks as there are.
         seed: The same seed gives the same interval.
+        omit_nan: Leave resamples out on which the statistic is not defined; by default they
+            are failures and count as inf.
 
     Raises:
         ValueError: If there are no blocks or `level` is not between 0 and 1.
@@ -126,12 +138,59 @@ def block_bootstrap(
     resampled = np.array(
         [statistic(np.concatenate([blocks[chosen] for chosen in draw])) for draw in draws]
     )
+    if omit_nan and not np.isnan(resampled).all():
+        resampled = resampled[~np.isnan(resampled)]
     # Resamples that fail altogether count as inf: they belong to the upper end.
     resampled = np.sort(np.where(np.isnan(resampled), np.inf, resampled))
     tail = (1.0 - level) / 2.0
-    low = float(resampled[math.floor(tail * (num_resamples - 1))])
-    high = float(resampled[math.ceil((1.0 - tail) * (num_resamples - 1))])
+    low = float(resampled[math.floor(tail * (len(resampled) - 1))])
+    high = float(resampled[math.ceil((1.0 - tail) * (len(resampled) - 1))])
     return Interval(value, low, high, level, len(blocks))
+
+
+def share_intervals(
+    flags: npt.NDArray[np.bool_],
+    blocks: Sequence[Indices],
+    *,
+    among: npt.NDArray[np.bool_] | None = None,
+    level: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> list[Interval]:
+    """Give the intervals of many shares at once, as `block_bootstrap` gives each.
+
+    Args:
+        flags: (N, K) of all frames, a share for each column.
+        blocks: As `contiguous_blocks` gives them.
+        among: (N,) the frames that the shares are of; by default all. A share of no frames is
+            nan; resamples without such a frame are left out.
+        level: Nominal coverage.
+        num_resamples: Random draws, each of as many blocks as there are.
+        seed: The same seed gives the same intervals.
+    """
+    if not blocks:
+        raise ValueError("there are no blocks to resample")
+    counted = np.ones(len(flags), dtype=bool) if among is None else among
+    hits = np.array([(flags[block] & counted[block, None]).sum(axis=0) for block in blocks])
+    sizes = np.array([counted[block].sum() for block in blocks])
+    if sizes.sum() == 0:
+        return [Interval(math.nan, math.nan, math.nan, level, len(blocks))] * flags.shape[1]
+    values = hits.sum(axis=0) / sizes.sum()
+    if len(blocks) == 1:
+        return [Interval(float(value), math.nan, math.nan, level, 1) for value in values]
+    draws = np.random.default_rng(seed).integers(0, len(blocks), size=(num_resamples, len(blocks)))
+    totals = sizes[draws].sum(axis=1)
+    counts = np.zeros((num_resamples, flags.shape[1]))
+    for place in range(len(blocks)):  # one drawn block at a time: (R, K) instead of (R, B, K)
+        counts += hits[draws[:, place]]
+    shares = np.sort(counts[totals > 0] / totals[totals > 0, None], axis=0)
+    tail = (1.0 - level) / 2.0
+    low = shares[math.floor(tail * (len(shares) - 1))]
+    high = shares[math.ceil((1.0 - tail) * (len(shares) - 1))]
+    return [
+        Interval(float(value), float(low[column]), float(high[column]), level, len(blocks))
+        for column, value in enumerate(values)
+    ]
 
 
 def median_interval(

@@ -10,15 +10,14 @@ from mspr_ros.evaluation.bootstrap import (
     Indices,
     Interval,
     contiguous_blocks,
+    interval_to_dict,
     median_interval,
     median_ratio_interval,
 )
 from mspr_ros.evaluation.judging import FrameResult, errors_of
-from mspr_ros.evaluation.metrics import (
-    PoseSummary,
-    json_safe,
-    summarize,
-)
+from mspr_ros.evaluation.metrics import PoseSummary, summarize
+from mspr_ros.evaluation.uncertain_frames import RIGHT_WITHIN
+from mspr_ros.evaluation.uncertainty_summary import UncertaintySummary, summarize_uncertainty
 
 ALL_SCENES = "all scenes"
 
@@ -44,6 +43,7 @@ class GroupSummary:
         baseline: None where there was no training split at hand.
         position_ratio: Median of the network over median of the baseline, paired.
         orientation_ratio: Likewise.
+        uncertainty: How honest the network's is; None where it states none.
     """
 
     name: str
@@ -52,6 +52,7 @@ class GroupSummary:
     baseline: MethodSummary | None = None
     position_ratio: Interval | None = None
     orientation_ratio: Interval | None = None
+    uncertainty: UncertaintySummary | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON; infinite ones become None."""
@@ -64,15 +65,9 @@ class GroupSummary:
             plain["baseline"] = _method_to_dict(self.baseline)
             plain["position_ratio"] = interval_to_dict(self.position_ratio)
             plain["orientation_ratio"] = interval_to_dict(self.orientation_ratio)
+        if self.uncertainty is not None:
+            plain["uncertainty"] = self.uncertainty.to_dict()
         return plain
-
-
-def interval_to_dict(interval: Interval) -> dict[str, Any]:
-    """Give an interval as plain values for JSON; infinite or unknown bounds become None."""
-    plain: dict[str, Any] = json_safe(
-        {"value": interval.value, "low": interval.low, "high": interval.high}
-    )
-    return {**plain, "level": interval.level, "num_blocks": interval.num_blocks}
 
 
 def _method_to_dict(method: MethodSummary) -> dict[str, Any]:
@@ -91,6 +86,7 @@ def summarize_groups(
     max_block_frames: int = 10,
     num_resamples: int = 2000,
     seed: int = 0,
+    right_within: tuple[float, float] | None = RIGHT_WITHIN,
 ) -> list[GroupSummary]:
     """Sum results up for every scene, in order of appearance, and over all.
 
@@ -100,6 +96,8 @@ def summarize_groups(
         max_block_frames: See `contiguous_blocks`.
         num_resamples: Of the bootstrap.
         seed: Of the bootstrap.
+        right_within: Metres and degrees within which an answer is right, for the measures of
+            uncertainty; None leaves these out.
 
     Raises:
         ValueError: If there are no results, or the two are not of the same frames.
@@ -123,6 +121,7 @@ def summarize_groups(
             None if baseline is None else [baseline[row] for row in rows],
             max_block_frames,
             settings,
+            right_within,
         )
         for name, rows in groups.items()
     ]
@@ -134,6 +133,7 @@ def _summarize_group(
     baseline: Sequence[FrameResult] | None,
     max_block_frames: int,
     settings: dict[str, int],
+    right_within: tuple[float, float] | None,
 ) -> GroupSummary:
     blocks = contiguous_blocks(
         [result.stamp_ns for result in results],
@@ -141,8 +141,11 @@ def _summarize_group(
         max_block_frames=max_block_frames,
     )
     network = _summarize_method(results, blocks, settings)
+    uncertainty = None
+    if right_within is not None:
+        uncertainty = summarize_uncertainty(results, blocks, right_within=right_within, **settings)
     if baseline is None:
-        return GroupSummary(name, len(blocks), network)
+        return GroupSummary(name, len(blocks), network, uncertainty=uncertainty)
     position, orientation = errors_of(results)
     reference_position, reference_orientation = errors_of(baseline)
     return GroupSummary(
@@ -152,6 +155,7 @@ def _summarize_group(
         _summarize_method(baseline, blocks, settings),
         median_ratio_interval(position, reference_position, blocks, **settings),
         median_ratio_interval(orientation, reference_orientation, blocks, **settings),
+        uncertainty,
     )
 
 

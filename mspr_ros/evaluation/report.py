@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.figure import Figure
 
 from mspr_ros.data.images import read_image
 from mspr_ros.errors import ImageError
@@ -35,6 +36,19 @@ from mspr_ros.evaluation.plots import (
 )
 from mspr_ros.evaluation.tables import format_table, write_frames
 from mspr_ros.evaluation.training_plots import History, training_figure
+from mspr_ros.evaluation.uncertainty_plots import (
+    coverage_figure,
+    risk_coverage_figure,
+    score_figure,
+    sparsification_figure,
+)
+from mspr_ros.evaluation.uncertainty_tables import format_uncertainty, format_unknown
+from mspr_ros.evaluation.unknown import (
+    UnknownFrames,
+    UnknownSummary,
+    summarize_unknown,
+    write_unknown,
+)
 
 NUM_WORST_FRAMES = 10
 # Plot -> what it shows. A plot that has nothing to show is not written.
@@ -42,11 +56,15 @@ PLOTS = {
     "errors.png": "Share of frames with at most this error",
     "trajectory.png": "Camera positions from above: true, and estimated",
     "errors_in_time.png": "Errors in time",
+    "coverage.png": "How often the truth lies in the stated regions",
+    "sparsification.png": "Mean error after rejecting the most uncertain answers",
+    "risk_coverage.png": "Wrong answers by confidence",
+    "unknown_scores.png": "Scores of taught places, and of places that were not taught",
     "clusters.png": "Clusters of the true pose, and the clusters chosen",
     "worst_frames.png": "The frames with the largest errors",
     "training.png": "The training run",
 }
-FILES = ("report.md", "metrics.json", "frames.csv", *PLOTS)
+FILES = ("report.md", "metrics.json", "frames.csv", "unknown.csv", *PLOTS)
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,7 @@ class Report:
         baseline: Of the baseline on the same frames, where it was run.
         confusions: Of the network's clusters.
         history: Of the run that made the network, where it is at hand.
+        unknown: Answers to frames of places that were not taught, where there are any.
     """
 
     title: str
@@ -72,6 +91,7 @@ class Report:
     baseline: Sequence[FrameResult] | None = None
     confusions: Sequence[Confusion] = ()
     history: History = ()
+    unknown: Sequence[UnknownFrames] = ()
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -83,10 +103,41 @@ def write_report(folder: Path, report: Report) -> None:
     (folder / "metrics.json").write_text(text, encoding="utf-8")
     if report.results:
         write_frames(folder / "frames.csv", report.results, report.baseline)
-    figures = _figures(report)
+    if report.unknown:
+        write_unknown(folder / "unknown.csv", report.unknown)
+    unknown = _unknown_summary(report)
+    figures = {**_figures(report), **_uncertainty_figures(report, unknown)}
     for name, figure in figures.items():
         save_figure(figure, folder / name)
-    (folder / "report.md").write_text(_page(report, list(figures)), encoding="utf-8")
+    # In the order of the table above, whichever was drawn first.
+    plots = [name for name in PLOTS if name in figures]
+    (folder / "report.md").write_text(_page(report, plots, unknown), encoding="utf-8")
+
+
+def _unknown_summary(report: Report) -> UnknownSummary | None:
+    if not report.unknown or not report.results:
+        return None
+    return summarize_unknown(report.results, report.unknown)
+
+
+def _uncertainty_figures(report: Report, unknown: UnknownSummary | None) -> dict[str, Figure]:
+    """Draw what the groups state of their uncertainty, and how strangers score."""
+    stated = {
+        group.name: group.uncertainty for group in report.groups if group.uncertainty is not None
+    }
+    drawn = {
+        "coverage.png": coverage_figure(stated, PLOTS["coverage.png"]),
+        "sparsification.png": sparsification_figure(stated, PLOTS["sparsification.png"]),
+        "risk_coverage.png": risk_coverage_figure(stated, PLOTS["risk_coverage.png"]),
+    }
+    if unknown is not None:
+        drawn["unknown_scores.png"] = score_figure(
+            unknown.known_scores,
+            unknown.unknown_scores,
+            unknown.threshold,
+            PLOTS["unknown_scores.png"],
+        )
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def _figures(report: Report) -> dict[str, Any]:
@@ -110,12 +161,17 @@ def _figures(report: Report) -> dict[str, Any]:
     return figures
 
 
-def _page(report: Report, plots: Sequence[str]) -> str:
+def _page(report: Report, plots: Sequence[str], unknown: UnknownSummary | None) -> str:
     lines = [f"# {report.title}", "", *(f"- {note}" for note in report.notes), ""]
     if report.groups:
         blocks = ", ".join(f"{group.name} {group.num_blocks}" for group in report.groups)
         lines += ["```", format_table(report.groups), "```", ""]
         lines += [f"Medians with 95 % block-bootstrap intervals; blocks: {blocks}.", ""]
+    for table in (
+        format_uncertainty(report.groups),
+        "" if unknown is None else format_unknown(unknown),
+    ):
+        lines += ["```", table, "```", ""] if table else []
     for name in plots:
         lines += [f"## {PLOTS[name]}", "", f"![{PLOTS[name]}]({name})", ""]
     return "\n".join(lines)

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mspr_ros.evaluation.answers import Answer
 from mspr_ros.evaluation.bootstrap import Interval
 from mspr_ros.evaluation.evaluate import GroupSummary, MethodSummary
 from mspr_ros.evaluation.judging import FrameResult
@@ -21,6 +24,7 @@ _ANSWER_COLUMNS = (
     *("pred_position_cluster", "pred_orientation_cluster", "scene_probability", "confidence"),
     *("accepted", "problem", "position_error_m", "orientation_error_deg"),
     *("baseline_position_error_m", "baseline_orientation_error_deg"),
+    *("position_deviation_m", "orientation_deviation_deg", "known_score"),
 )
 
 
@@ -39,6 +43,11 @@ def format_table(groups: Sequence[GroupSummary], method: str = "network") -> str
             ratios.append(format_interval(group.orientation_ratio, 2))
             padding = [""] * (len(rows[0]) - 6)
             rows.append(["", "ratio of medians", "", "", *ratios, *padding])
+    return lay_out(rows)
+
+
+def lay_out(rows: Sequence[Sequence[str]]) -> str:
+    """Align the cells of rows of equal length in columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -53,14 +62,14 @@ def _recalls(groups: Sequence[GroupSummary]) -> Sequence[Any]:
 def _method_cells(method: MethodSummary) -> list[str]:
     poses = method.poses
     accuracies = (poses.position_cluster_accuracy, poses.orientation_cluster_accuracy)
-    clusters = "/".join(map(_percent, accuracies)) if set(accuracies) != {None} else "-"
+    clusters = "/".join(map(percent, accuracies)) if set(accuracies) != {None} else "-"
     return [
         str(poses.num_frames),
         str(poses.num_failures),
         format_interval(method.position_median_m, 3),
         format_interval(method.orientation_median_deg, 2),
-        *(_percent(recall.share) for recall in poses.recalls),
-        _percent(poses.scene_accuracy),
+        *(percent(recall.share) for recall in poses.recalls),
+        percent(poses.scene_accuracy),
         clusters,
     ]
 
@@ -74,7 +83,8 @@ def format_interval(interval: Interval, digits: int) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """Write a share as a percentage; a dash where it is not known."""
     return "-" if share is None else f"{100 * share:.1f}%"
 
 
@@ -99,8 +109,21 @@ def write_frames(
                 *(answer.scene_probability, answer.confidence, int(answer.accepted)),
                 *(answer.problem, result.position_error_m, result.orientation_error_deg),
                 *other,
+                *_deviations(answer),
+                answer.known_score,
             ]
             writer.writerow([_cell(value) for value in values])
+
+
+def _deviations(answer: Answer) -> tuple[float, float]:
+    """Give the roots of the traces of the covariance's blocks, in metres and degrees."""
+    position, orientation = (
+        np.trace(answer.covariance[:3, :3]),
+        np.trace(answer.covariance[3:, 3:]),
+    )
+    if not (position >= 0.0 and orientation >= 0.0):  # also where they are NaN
+        return math.nan, math.nan
+    return math.sqrt(position), math.degrees(math.sqrt(orientation))
 
 
 def _cell(value: Any) -> Any:
