@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import math
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -539,3 +542,21 @@ def test_strangers_by_dataset_and_against_every_scene(tmp_path) -> None:
     write_unknown(tmp_path / "unknown.csv", strangers)
     rows = list(csv.DictReader((tmp_path / "unknown.csv").open()))
     assert len(rows) == 6 and rows[3]["known_score"] == "" and rows[3]["problem"] == "dark"
+
+
+def test_the_measures_know_numpy_and_scipy_only() -> None:
+    folder = Path(__file__).resolve().parent.parent / "mspr_ros" / "evaluation"
+    for name in ("uncertainty.py", "ranking.py"):
+        tree = ast.parse((folder / name).read_text(encoding="utf-8"))
+        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        imported |= {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        outside = {module.split(".")[0] for module in imported} - set(sys.stdlib_module_names)
+        assert outside <= {"numpy", "scipy", "mspr_ros"}
+        assert {module for module in imported if module.startswith("mspr_ros")} <= {
+            "mspr_ros.geometry"
+        }

@@ -217,6 +217,40 @@ def test_covariance_at_an_offset_is_that_of_samples() -> None:
     np.testing.assert_allclose(there_and_back, covariance, atol=1e-15)
 
 
+def test_a_base_pose_has_the_covariance_of_sampled_base_poses() -> None:
+    """As the node does it: a camera pose and its mount give the base's pose and covariance."""
+    rng = np.random.default_rng(4)
+    root = rng.normal(size=(6, 6)) * np.array([0.03] * 3 + [0.02] * 3)[:, None]
+    errors = rng.normal(size=(200_000, 6)) @ root.T
+    T_map_cam = transform_from_pose([2.0, -1.0, 1.2], normalize_quat_xyzw([0.4, -0.5, 0.6, 0.3]))
+    T_cam_base = transform_from_pose([0.1, 1.1, -0.6], normalize_quat_xyzw([0.5, -0.5, 0.5, 0.5]))
+    T_map_base = T_map_cam @ T_cam_base
+    # Estimates of the camera whose rotations err about the map's axes.
+    estimates = np.tile(T_map_cam, (len(errors), 1, 1))
+    turn = Rotation.from_rotvec(errors[:, 3:])
+    estimates[:, :3, :3] = turn.as_matrix() @ T_map_cam[:3, :3]
+    estimates[:, :3, 3] += errors[:, :3]
+    bases = estimates @ T_cam_base
+    turned = Rotation.from_matrix(bases[:, :3, :3] @ T_map_base[:3, :3].T).as_rotvec()
+    residuals = np.hstack([bases[:, :3, 3] - T_map_base[:3, 3], turned])
+    # The lever arm from camera to base, in map axes.
+    offset_map = T_map_base[:3, 3] - T_map_cam[:3, 3]
+    covariance = covariance_at_offset(root @ root.T, offset_map)
+    deviation = np.sqrt(np.diag(covariance))
+    scale = np.outer(deviation, deviation)
+    np.testing.assert_allclose(np.cov(residuals.T) / scale, covariance / scale, atol=0.015)
+
+    def share_in_95(stated):
+        squares = np.einsum("ni,ij,nj->n", residuals, np.linalg.inv(stated), residuals)
+        return np.mean(squares <= 12.5916)  # chi-square with 6 degrees of freedom
+
+    assert share_in_95(covariance) == pytest.approx(0.95, abs=0.006)
+    # The camera's own covariance, a lever arm in the camera's axes or the other way round
+    # would each be found out.
+    for wrong in (np.zeros(3), T_cam_base[:3, 3], -offset_map):
+        assert share_in_95(covariance_at_offset(root @ root.T, wrong)) < 0.9
+
+
 @given(VECTORS, VECTORS)
 def test_skew_is_the_cross_product(a, b) -> None:
     np.testing.assert_allclose(skew(a) @ b, np.cross(a, b), atol=1e-9)
