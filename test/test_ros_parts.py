@@ -29,7 +29,8 @@ from mspr_ros.ros.conversions import (
     transform_from_message,
 )
 from mspr_ros.ros.diagnostics import FrameStatistics
-from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS, problems_with
+from mspr_ros.ros.parameter_specs import problems_with
+from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS
 from mspr_ros.ros.report import node_report
 from mspr_ros.ros.rotation import T_rotated_cam, rotated_camera, rotated_image
 from mspr_ros.ros.tf_policy import ParentWatch, TfPolicy
@@ -148,7 +149,13 @@ def test_auto_waits_until_tf_has_settled() -> None:
     [
         ([], "cam", True, "map_to_camera"),
         ([("base_link", "link"), ("link", "cam")], "base_link", True, "map_to_base"),
-        ([("odom", "base_link"), ("base_link", "cam")], "cam", False, "map_to_odom"),
+        ([("odom", "base_link"), ("base_link", "cam")], "cam", True, "map_to_odom"),
+        (
+            [("x", "odom"), ("odom", "base_link"), ("base_link", "cam")],
+            "cam",
+            False,
+            "odom already",
+        ),
         ([("mount", "cam")], "cam", False, "parent mount"),
         ([("footprint", "base_link"), ("base_link", "cam")], "base_link", False, "footprint"),
         ([("a", "cam"), ("cam", "a")], "cam", False, "parent a"),
@@ -224,6 +231,22 @@ def test_a_second_parent_stops_the_others_too_but_the_own_echo_does_not(mode: st
     assert stopped is not None and not stopped.publish and "elsewhere" in stopped.reason
 
 
+def test_a_link_of_the_same_names_with_a_stamp_never_given_is_somebody_elses() -> None:
+    decide, watch, clock = policy("map_to_odom")
+    clock.now = 2.0
+    first = decide.decide("cam")
+    assert first is not None and first.publish
+    assert (first.frame, first.child) == ("cam", "odom")
+    watch.note_own("map", "odom", 5)
+    watch.note("map", "odom", 5)
+    again = decide.decide("cam")
+    assert again is not None and again.publish
+    watch.note("map", "odom", 6)  # AMCL
+    stopped = decide.decide("cam")
+    assert stopped is not None and not stopped.publish
+    assert "odom already has the parent map" in stopped.reason and "AMCL" in stopped.reason
+
+
 def test_auto_follows_odometry_that_comes_late() -> None:
     decide, watch, clock = policy()
     watch.note("base_link", "cam")
@@ -249,8 +272,9 @@ def test_auto_follows_odometry_that_comes_late() -> None:
         ("max_rate_hz", "fast", "must be float"),
         ("image_rotation_deg", 45, "one of 0, 90, 180, 270"),
         ("image_rotation_deg", 90.0, "must be int"),
-        ("publish_tf", "map_to_odom", "one of auto, none"),
-        ("publish_tf", "map_to_odom", "comes with a later version"),
+        ("publish_tf", "map_to_moon", "one of auto, none"),
+        ("publish_initialpose", "always", "one of never, once"),
+        ("tf_rate_hz", 0.0, "within 1 and 200"),
         ("autostart", "yes", "must be bool"),
         ("autostart", 1, "must be bool"),
         ("min_confidence", True, "must be float"),

@@ -33,7 +33,7 @@ from mspr_ros.bags import (
     find_topic,
 )
 from mspr_ros.ros.conversions import ns_from_stamp, stamp_from_ns
-from mspr_ros.ros.parameters import NodeParameters, ParameterSpec
+from mspr_ros.ros.parameter_specs import NodeParameters, ParameterSpec
 from mspr_ros.ros.source import (
     SOURCE_PARAMETERS,
     Pace,

@@ -29,7 +29,7 @@ from mspr_ros.ros.conversions import (
     pose_from_transform,
 )
 from mspr_ros.ros.odometry import DRIFT_PER_M, DRIFT_PER_RAD, OdometryMessages
-from mspr_ros.ros.parameters import NodeParameters, ParameterSpec
+from mspr_ros.ros.parameter_specs import NodeParameters, ParameterSpec
 from mspr_ros.ros.source import (
     SOURCE_PARAMETERS,
     Pace,

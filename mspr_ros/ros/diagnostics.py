@@ -34,6 +34,8 @@ class FrameStatistics:
         self._malformed: Counter[str] = Counter()
         self._last: dict[str, str] = {}
         self._malformed_s = -float("inf")
+        self._tf: Counter[str] = Counter()
+        self._tf_problem_s = -float("inf")
 
     def received(self) -> None:
         """Note that an image has come in."""
@@ -59,6 +61,23 @@ class FrameStatistics:
             self._malformed[kind] += 1
             self._last["last_malformed"] = reason
             self._malformed_s = self._clock_s()
+
+    def tf_used(self, what: str) -> None:
+        """Note what TF was good for: a `correction`."""
+        with self._lock:
+            self._tf[what] += 1
+
+    def tf_problem(self, kind: str, reason: str) -> None:
+        """Note what TF could not give: `missing`, `late`, `too_old`, `tilted`, ..."""
+        with self._lock:
+            self._tf[kind] += 1
+            self._last["last_tf_problem"] = reason
+            self._tf_problem_s = self._clock_s()
+
+    def tf_problem_age_s(self) -> float:
+        """Give the time since TF last could not give what was wanted; infinite without that."""
+        with self._lock:
+            return self._clock_s() - self._tf_problem_s
 
     @property
     def num_malformed(self) -> int:
@@ -95,6 +114,7 @@ class FrameStatistics:
             }
             values.update({f"rejected_{k}": str(n) for k, n in self._rejections.items()})
             values.update({f"malformed_{k}": str(n) for k, n in self._malformed.items()})
+            values.update({f"tf_{k}": str(n) for k, n in self._tf.items()})
             values.update(self._last)
             latencies = list(self._latencies)
         for stage in STAGES:

@@ -8,8 +8,8 @@ import numpy as np
 from rclpy.node import Node
 
 from mspr_ros.errors import MsprError
-from mspr_ros.ros.parameters import NodeParameters
-from mspr_ros.ros.pipeline import LocalizerLike
+from mspr_ros.ros.frames import LocalizerLike
+from mspr_ros.ros.parameter_specs import NodeParameters
 from mspr_ros.ros.resources import shared_path
 
 LocalizerFactory = Callable[..., LocalizerLike]

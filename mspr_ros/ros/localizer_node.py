@@ -18,21 +18,23 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from mspr_ros.errors import ImageError, MsprError
 from mspr_ros.localizer import Localizer
+from mspr_ros.ros.assembly import build_pipeline, camera_qos
 from mspr_ros.ros.camera_infos import CameraInfos, is_rectified_topic
 from mspr_ros.ros.diagnostics import FrameStatistics
+from mspr_ros.ros.frames import Frame, LocalizerLike
 from mspr_ros.ros.loading import LocalizerFactory, load_localizer, one_line
 from mspr_ros.ros.outputs import PoseOutputs
-from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS, NodeParameters
-from mspr_ros.ros.pipeline import Frame, LocalizerLike, Pipeline, PipelineSettings
+from mspr_ros.ros.parameter_specs import NodeParameters
+from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS
+from mspr_ros.ros.pipeline import Pipeline
 from mspr_ros.ros.report import node_report
 from mspr_ros.ros.running import end_process, run_node
-from mspr_ros.ros.tf_policy import ParentWatch, TfPolicy, WatchedBuffer
+from mspr_ros.ros.tf_policy import ParentWatch, WatchedBuffer
 from mspr_ros.ros.worker import NewestFrameWorker
 
 CAMERA_INFO_GRACE_S = 1.0
@@ -102,6 +104,7 @@ class LocalizerNode(LifecycleNode):
         """Start answering images."""
         assert self._pipeline is not None, "only a configured node is activated"
         self._newest = None  # of an earlier time: no answer to ~/localize now
+        self._pipeline.tf_outputs.start()
         self._worker = NewestFrameWorker(
             self._pipeline.process,
             on_error=self._frame_failed,
@@ -163,22 +166,12 @@ class LocalizerNode(LifecycleNode):
             grace_s=CAMERA_INFO_GRACE_S,
             warn=lambda text: self._warn(text, text),
         )
-        self._pipeline = Pipeline(
+        self._pipeline = build_pipeline(
             node=self,
             localizer=localizer,
-            settings=PipelineSettings(
-                map_frame=parameters["map_frame"].lstrip("/"),
-                image_rotation_deg=parameters["image_rotation_deg"],
-                min_confidence=lambda: parameters["min_confidence"],
-            ),
+            parameters=parameters,
             cameras=self._cameras,
-            policy=TfPolicy(
-                mode=parameters["publish_tf"],
-                base_frame=parameters["base_frame"],
-                odom_frame=parameters["odom_frame"],
-                settle_s=parameters["tf_settle_s"],
-                watch=watch,
-            ),
+            watch=watch,
             buffer=buffer,
             outputs=self._outputs,
             statistics=self._statistics,
@@ -192,14 +185,7 @@ class LocalizerNode(LifecycleNode):
         ]
 
     def _subscribe(self) -> None:
-        # Sensor data: the newest counts, a lost one is not worth waiting for. Reliable only where
-        # the user asks for it, since it hears no best-effort publisher.
-        reliable = self._settings["reliability"] == "reliable"
-        qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=5,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
+        qos = camera_qos(self._settings["reliability"])
         compressed = self._settings["image_transport"] == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         self._subscriptions_in = [
@@ -227,6 +213,8 @@ class LocalizerNode(LifecycleNode):
         worker, self._worker = self._worker, None
         if worker is not None and not worker.stop(STOP_TIMEOUT_S):
             self.get_logger().warning("the image in work is abandoned: it takes too long")
+        if self._pipeline is not None:
+            self._pipeline.tf_outputs.stop()
 
     # Callbacks ---------------------------------------------------------------------------------
 

@@ -11,16 +11,13 @@ from std_msgs.msg import Header
 
 from mspr_ros.geometry import Array, invert_transform
 from mspr_ros.ros.conversions import pose_from_transform
+from mspr_ros.ros.correction import FLOOR_VARIANCE, PLANAR
 
 # The simulator's wheels; see OdometryDrift.
 DRIFT_PER_M = 0.02
 DRIFT_PER_RAD = 0.02
 SKEW_SHARE = 0.3  # of drift_per_m, in yaw
 WHITE_SHARE = 0.1  # of drift_per_m, for the square root of a metre
-# Where the model knows no error (height, roll, pitch, a robot that stands): filters need more
-# than zero. Square metres or radians, (mm)^2 and (mrad)^2.
-FLOOR_VARIANCE = 1e-6
-PLANAR = (0, 1, 5)  # x, y, yaw among x y z and rotation about X Y Z
 
 
 class OdometryMessages:
@@ -96,7 +93,10 @@ def _white_variance(way: float) -> float:
 
 
 def _spatial(planar: Array) -> Array:
-    """Put the (3, 3) covariance of x, y, yaw into a (6, 6) one, nowhere zero on the diagonal."""
+    """Put the (3, 3) covariance of x, y, yaw into a (6, 6) one, nowhere zero on the diagonal.
+
+    The model knows no error of height, roll and pitch, nor any of a robot that stands.
+    """
     covariance: Array = FLOOR_VARIANCE * np.eye(6)
     covariance[np.ix_(PLANAR, PLANAR)] += planar
     return covariance

@@ -16,7 +16,12 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from mspr_ros.bundle import UNKNOWN_SCENE
 from mspr_ros.geometry import Array
-from mspr_ros.ros.conversions import message_from_transform, ns_from_stamp, pose_from_transform
+from mspr_ros.ros.conversions import (
+    message_from_transform,
+    ns_from_stamp,
+    pose_from_transform,
+    stamp_from_ns,
+)
 from mspr_ros.ros.tf_policy import ParentWatch
 
 # Reliable: a pose is small and precious. The depth covers a subscriber that is busy for a while.
@@ -39,7 +44,7 @@ class Answer:
         covariance: (6, 6) at the frame's origin.
         scene: The recognised scene.
         confidence: 0 to 1.
-        publish_tf: Whether TF gets it.
+        publish_tf: Whether TF gets it as it is; a correction of odometry goes its own way.
     """
 
     stamp: Any
@@ -70,6 +75,7 @@ class PoseOutputs:
         self._scene = create(String, "~/scene", POSE_QOS)
         self._path = create(Path, "~/path", QoSProfile(depth=1))
         self._markers = create(MarkerArray, "~/markers", POSE_QOS)  # the scene, with a stamp
+        self._initialpose = create(PoseWithCovarianceStamped, "initialpose", QoSProfile(depth=1))
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
         self._trail = Path()
         self._trail_scene = ""
@@ -84,6 +90,7 @@ class PoseOutputs:
             self._scene,
             self._path,
             self._markers,
+            self._initialpose,
         ):
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._broadcaster.pub_tf)
@@ -98,22 +105,29 @@ class PoseOutputs:
         """Publish a pose everywhere, TF first: who gets the pose may look TF up at once."""
         header = Header(stamp=answer.stamp, frame_id=answer.map_frame)
         if answer.publish_tf and self._is_new_on_tf(answer):
-            self._watch.note_own(answer.map_frame, answer.frame)
-            self._broadcaster.sendTransform(
-                message_from_transform(
-                    answer.T_map_frame, answer.map_frame, answer.frame, answer.stamp
-                )
-            )
+            stamp_ns = ns_from_stamp(answer.stamp)
+            self.send_transform(answer.T_map_frame, answer.map_frame, answer.frame, stamp_ns)
         self._scene.publish(String(data=answer.scene))
         stamped = PoseStamped(header=header, pose=pose_from_transform(answer.T_map_frame))
         self._pose.publish(stamped)
-        with_covariance = PoseWithCovarianceStamped(header=header)
-        with_covariance.pose.pose = stamped.pose
-        with_covariance.pose.covariance = answer.covariance.ravel().tolist()
-        self._covariance.publish(with_covariance)
+        self._covariance.publish(pose_with_covariance(stamped, answer.covariance))
         self._extend_path(answer.scene, stamped)
         if self._markers.get_subscription_count() > 0:
             self._markers.publish(markers(header, answer))
+
+    def send_transform(self, T: Array, parent: str, child: str, stamp_ns: int) -> None:
+        """Publish a (4, 4) transform on /tf; its echo will be known for one."""
+        self._watch.note_own(parent, child, stamp_ns)
+        message = message_from_transform(T, parent, child, stamp_from_ns(stamp_ns))
+        self._broadcaster.sendTransform(message)
+
+    def publish_initialpose(
+        self, stamp: Any, map_frame: str, T_map_base: Array, covariance: Array
+    ) -> None:
+        """Tell AMCL or Nav2 where the robot's base is: (4, 4), with its (6, 6) covariance."""
+        header = Header(stamp=stamp, frame_id=map_frame)
+        stamped = PoseStamped(header=header, pose=pose_from_transform(T_map_base))
+        self._initialpose.publish(pose_with_covariance(stamped, covariance))
 
     def _is_new_on_tf(self, answer: Answer) -> bool:
         """Say whether TF lacks this stamp: `~/localize` may ask for an image a second time."""
@@ -135,6 +149,14 @@ class PoseOutputs:
         if due and self._path.get_subscription_count() > 0:
             self._trail_sent_ns = now_ns
             self._path.publish(self._trail)
+
+
+def pose_with_covariance(stamped: PoseStamped, covariance: Array) -> PoseWithCovarianceStamped:
+    """Put a pose and its (6, 6) covariance into one message."""
+    message = PoseWithCovarianceStamped(header=stamped.header)
+    message.pose.pose = stamped.pose
+    message.pose.covariance = covariance.ravel().tolist()
+    return message
 
 
 def markers(header: Header, answer: Answer) -> MarkerArray:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import tf2_ros
-from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.time import Time
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 
 from mspr_ros.bundle import SceneInfo
-from mspr_ros.camera import CameraModel
 from mspr_ros.errors import ImageError
 from mspr_ros.geometry import Array, covariance_at_offset
 from mspr_ros.localizer import PoseEstimate
@@ -26,58 +20,20 @@ from mspr_ros.ros.conversions import (
     image_from_compressed,
     image_from_message,
     ns_from_stamp,
-    transform_from_message,
 )
+from mspr_ros.ros.correction import TiltError, planar_covariance, planar_transform
 from mspr_ros.ros.diagnostics import FrameStatistics
+from mspr_ros.ros.frames import Frame, LocalizerLike, PipelineSettings
+from mspr_ros.ros.map_to_odom import Sighting
 from mspr_ros.ros.outputs import Answer, PoseOutputs, is_stamped
 from mspr_ros.ros.rotation import T_rotated_cam, rotated_camera, rotated_image
+from mspr_ros.ros.tf_lookup import TfLookup, TfUnavailable
+from mspr_ros.ros.tf_outputs import TfOutputs
 from mspr_ros.ros.tf_policy import TfDecision, TfPolicy
 
 DEFAULT_MAP_FRAME = SceneInfo(name="any").map_frame
-# How long a frame waits for TF to reach its stamp (a moving mount between camera and base).
-LOOKUP_TIMEOUT_S = 0.1
-# Older stamps are of a recording: how long ago they were is no latency.
+# Older stamps are of a recording, or of another clock: how long ago they were is no latency.
 LONGEST_LATENCY_MS = 60_000.0
-
-
-class LocalizerLike(Protocol):
-    """What the node asks of a localizer."""
-
-    metadata: Any
-    device: Any
-    content_hash: str
-    min_confidence: float
-
-    def localize(self, image_rgb_u8: ImageU8, camera: CameraModel | None = None) -> PoseEstimate:
-        """Give the pose of one picture."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """An image as it came in.
-
-    Args:
-        message: The message.
-        received_s: Monotonic seconds of its arrival.
-        reply: Gets (success, text) once it is done; for `~/localize`.
-    """
-
-    message: Image | CompressedImage
-    received_s: float = field(default_factory=time.monotonic)
-    reply: SimpleQueue[tuple[bool, str]] | None = None
-
-    def instead_of(self, older: Frame) -> Frame:
-        """Take over whoever waits for the answer to an older frame."""
-        return replace(self, reply=self.reply or older.reply)
-
-
-@dataclass(frozen=True)
-class PipelineSettings:
-    """The parameters that one image's way depends on; `min_confidence` may change any time."""
-
-    map_frame: str
-    image_rotation_deg: int
-    min_confidence: Callable[[], float]
 
 
 class Pipeline:
@@ -89,8 +45,9 @@ class Pipeline:
         settings: See there.
         cameras: Intrinsics by frame.
         policy: What to do about TF.
-        buffer: For the transform between camera and base.
+        lookup: For the transform between camera and base.
         outputs: The publishers.
+        tf_outputs: What follows from a pose when TF knows its stamp.
         statistics: Counts and latencies.
         warn: Logs a line, the same kind not too often.
     """
@@ -103,8 +60,9 @@ class Pipeline:
         settings: PipelineSettings,
         cameras: CameraInfos,
         policy: TfPolicy,
-        buffer: tf2_ros.Buffer,
+        lookup: TfLookup,
         outputs: PoseOutputs,
+        tf_outputs: TfOutputs,
         statistics: FrameStatistics,
         warn: Callable[[str, str], None],
     ) -> None:
@@ -113,8 +71,9 @@ class Pipeline:
         self._settings = settings
         self._cameras = cameras
         self._policy = policy
-        self._buffer = buffer
+        self._lookup = lookup
         self._outputs = outputs
+        self.tf_outputs = tf_outputs
         self._statistics = statistics
         self._warn = warn
         self.decision: TfDecision | None = None
@@ -165,7 +124,8 @@ class Pipeline:
         if not estimate.accepted:
             raise _Rejected("estimate", estimate.rejection)
         localized_s = time.monotonic()
-        answer = self._answer(header, estimate, T_map_cam)
+        decision = self._decision(header)
+        answer = self._answer(header, estimate, T_map_cam, decision)
         self._outputs.publish(answer)
         end_s = time.monotonic()
         self._statistics.answer(
@@ -184,7 +144,24 @@ class Pipeline:
         return (
             f"{answer.frame} in {answer.map_frame}: x {x:.3f} y {y:.3f} z {z:.3f} m, "
             f"scene {answer.scene}, confidence {answer.confidence:.2f}"
+            + self._follow_up(frame, answer, estimate, decision)
         )
+
+    def _follow_up(
+        self, frame: Frame, answer: Answer, estimate: PoseEstimate, decision: TfDecision
+    ) -> str:
+        """Hand the pose on to what needs TF at its stamp; an image without one has none."""
+        header = frame.message.header
+        if not header.frame_id or not is_stamped(header.stamp):
+            return ""
+        sighting = Sighting(
+            stamp=header.stamp,
+            map_frame=answer.map_frame,
+            camera_frame=header.frame_id.lstrip("/"),
+            T_map_cam=answer.T_map_cam,
+            covariance=estimate.covariance,
+        )
+        return self.tf_outputs.take(sighting, decision, asked_for=frame.reply is not None)
 
     def _ask(
         self, localizer: LocalizerLike, image: ImageU8, frame_id: str
@@ -201,14 +178,17 @@ class Pipeline:
         )
         return estimate, estimate.T_map_cam @ T_rotated_cam(rotation_deg)
 
-    def _answer(self, header: Any, estimate: PoseEstimate, T_map_cam: Array) -> Answer:
+    def _answer(
+        self, header: Any, estimate: PoseEstimate, T_map_cam: Array, decision: TfDecision
+    ) -> Answer:
         camera_frame = header.frame_id.lstrip("/")  # tf2 knows no leading slash
-        decision = self._decision(header)
         T_map_frame, covariance = T_map_cam, estimate.covariance
         if decision.frame != camera_frame:
             T_map_frame = T_map_cam @ self._T_cam_base(camera_frame, decision.frame, header.stamp)
             offset_map = T_map_frame[:3, 3] - T_map_cam[:3, 3]
             covariance = covariance_at_offset(covariance, offset_map)
+            if self._settings.planar():
+                T_map_frame, covariance = self._flattened(T_map_frame, covariance)
         map_frame = estimate.map_frame
         return Answer(
             stamp=header.stamp,
@@ -219,7 +199,7 @@ class Pipeline:
             covariance=np.asarray(covariance),
             scene=estimate.scene,
             confidence=estimate.confidence,
-            publish_tf=decision.publish,
+            publish_tf=decision.publish and not decision.odom_frame,
         )
 
     def _decision(self, header: Any) -> TfDecision:
@@ -231,8 +211,11 @@ class Pipeline:
                 "", False, "images carry no frame_id: no frame to publish on /tf", True
             )
         elif not is_stamped(header.stamp):
-            decision = TfDecision(
-                decision.frame, False, "images carry no stamp: nothing is published on /tf", True
+            decision = decision.without_tf("images carry no stamp: nothing is published on /tf")
+        elif decision.publish and decision.odom_frame and self._is_of_another_clock(header.stamp):
+            decision = decision.without_tf(
+                "map_to_odom is published at ROS time, and the images' stamps are of another "
+                "clock: nothing is published on /tf; a recording needs use_sim_time and a clock"
             )
         if decision != self.decision:
             self.decision = decision
@@ -243,22 +226,29 @@ class Pipeline:
         return decision
 
     def _T_cam_base(self, camera_frame: str, base_frame: str, stamp: Any) -> Array:
+        timeout_s = self._settings.tf_timeout_s()
         try:
-            found = self._buffer.lookup_transform(
-                camera_frame,
-                base_frame,
-                Time.from_msg(stamp),
-                Duration(nanoseconds=int(1e9 * LOOKUP_TIMEOUT_S)),
-            )
-        except tf2_ros.TransformException as error:
-            reason = f"no transform from {base_frame} to {camera_frame} at the image: {error}"
-            self._warn("tf", reason)
-            raise _Rejected("tf", reason) from None
-        return transform_from_message(found.transform)
+            return self._lookup.T_target_source(camera_frame, base_frame, stamp, timeout_s)
+        except TfUnavailable as error:
+            self._warn("tf", str(error))
+            raise _Rejected("tf", str(error)) from None
+
+    def _flattened(self, T_map_base: Array, covariance: Array) -> tuple[Array, Array]:
+        try:
+            return planar_transform(T_map_base), planar_covariance(covariance, T_map_base)
+        except TiltError as error:
+            self._warn("tilted", str(error))
+            raise _Rejected("tilted", str(error)) from None
+
+    def _age_ms(self, stamp: Any) -> float:
+        now_ns = int(self._node.get_clock().now().nanoseconds)
+        return (now_ns - ns_from_stamp(stamp)) / 1e6
+
+    def _is_of_another_clock(self, stamp: Any) -> bool:
+        return abs(self._age_ms(stamp)) >= LONGEST_LATENCY_MS
 
     def _stamp_latency(self, stamp: Any) -> dict[str, float]:
-        now_ns = self._node.get_clock().now().nanoseconds
-        latency_ms = (now_ns - ns_from_stamp(stamp)) / 1e6
+        latency_ms = self._age_ms(stamp)
         return {"stamp_to_pose": latency_ms} if 0 <= latency_ms < LONGEST_LATENCY_MS else {}
 
 

@@ -8,11 +8,13 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from mspr_ros.ros.diagnostics import FrameStatistics
-from mspr_ros.ros.pipeline import Frame, Pipeline
+from mspr_ros.ros.frames import Frame
+from mspr_ros.ros.pipeline import Pipeline
 from mspr_ros.ros.worker import NewestFrameWorker
 
 SILENCE_S = 3.0  # without an image for this long an active node warns
 MALFORMED_RECENT_S = 10.0  # a bad message is warned of for this long; its count stays
+TF_PROBLEM_RECENT_S = 3.0  # and of a transform that could not be had for this long
 
 
 def node_report(
@@ -47,6 +49,8 @@ def node_report(
         values.update(_pipeline_values(pipeline))
         if pipeline.decision is not None and pipeline.decision.is_problem:
             warnings.append(pipeline.decision.reason)
+    if statistics.tf_problem_age_s() <= TF_PROBLEM_RECENT_S:
+        warnings.append(values.get("last_tf_problem", ""))
     if statistics.malformed_age_s() <= MALFORMED_RECENT_S:
         last = values.get("last_malformed", "")
         warnings.append(f"{statistics.num_malformed} malformed messages, the last: {last}")
@@ -75,7 +79,9 @@ def _pipeline_values(pipeline: Pipeline) -> dict[str, str]:
         "calibration": "uncalibrated" if metadata.calibration is None else "calibrated",
         "pose_frame": decision.frame if decision else "",
         "publishes_tf": str(decision.publish) if decision else "",
+        "tf_child": decision.child if decision and decision.publish else "",
         "publish_tf": decision.reason if decision else "waiting for images and TF",
+        **pipeline.tf_outputs.values(),
     }
 
 

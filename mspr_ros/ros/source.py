@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from mspr_ros.ros.parameters import ParameterSpec
+from mspr_ros.ros.parameter_specs import ParameterSpec
 from mspr_ros.ros.running import end_process, run_node
 
 SOURCE_PARAMETERS: tuple[ParameterSpec, ...] = (

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import tf2_ros
+
+from mspr_ros.ros.conversions import ns_from_stamp
+
+ECHOES = 2000  # own stamps remembered: how far behind /tf may be heard, at the highest rate
 
 
 class ParentWatch:
@@ -24,22 +29,31 @@ class ParentWatch:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._parents: dict[str, list[str]] = {}
-        self._own: set[tuple[str, str]] = set()
+        self._own: dict[tuple[str, str], deque[int]] = {}  # the stamps sent, in ns
         self._changed_s = clock_s()
 
-    def note(self, parent: str, child: str) -> None:
-        """Take in a link heard on /tf or /tf_static."""
+    def note(self, parent: str, child: str, stamp_ns: int | None = None) -> None:
+        """Take in a link heard on /tf or /tf_static.
+
+        The link that this node publishes, with a stamp that it never gave, is somebody else's:
+        AMCL calls its `map -> odom` by the same names.
+        """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         with self._lock:
             known = self._parents.setdefault(child, [])
-            if (parent, child) not in self._own and parent not in known:
+            own_ns = self._own.get((parent, child))
+            is_echo = own_ns is not None and (stamp_ns is None or stamp_ns in own_ns)
+            if not is_echo and parent not in known:
                 known.append(parent)
                 self._changed_s = self._clock_s()
 
-    def note_own(self, parent: str, child: str) -> None:
+    def note_own(self, parent: str, child: str, stamp_ns: int | None = None) -> None:
         """Take in a link before this node publishes it: its echo is no second parent."""
         with self._lock:
-            self._own.add((parent.lstrip("/"), child.lstrip("/")))
+            link = (parent.lstrip("/"), child.lstrip("/"))
+            own_ns = self._own.setdefault(link, deque(maxlen=ECHOES))
+            if stamp_ns is not None:
+                own_ns.append(stamp_ns)
 
     def quiet_s(self) -> float:
         """Give the time since the last new link."""
@@ -73,13 +87,17 @@ class WatchedBuffer(tf2_ros.Buffer):
 
     def set_transform(self, transform: Any, authority: str) -> None:
         """Add a transform that holds at its stamp."""
-        self._watch.note(transform.header.frame_id, transform.child_frame_id)
+        self._note(transform)
         super().set_transform(transform, authority)
 
     def set_transform_static(self, transform: Any, authority: str) -> None:
         """Add a transform that always holds."""
-        self._watch.note(transform.header.frame_id, transform.child_frame_id)
+        self._note(transform)
         super().set_transform_static(transform, authority)
+
+    def _note(self, transform: Any) -> None:
+        header = transform.header
+        self._watch.note(header.frame_id, transform.child_frame_id, ns_from_stamp(header.stamp))
 
 
 @dataclass(frozen=True)
@@ -91,19 +109,31 @@ class TfDecision:
         publish: Whether TF gets it too.
         reason: One line for diagnostics.
         is_problem: Whether the user should be warned.
+        odom_frame: If not empty, TF does not get `frame` but the odometry's frame above it, so
+            that TF as a whole shows `frame` where it was seen.
     """
 
     frame: str
     publish: bool
     reason: str
     is_problem: bool = False
+    odom_frame: str = ""
+
+    @property
+    def child(self) -> str:
+        """The frame that gets a parent in TF."""
+        return self.odom_frame or self.frame
+
+    def without_tf(self, reason: str) -> TfDecision:
+        """Give the same pose with nothing for TF, and a reason to warn of."""
+        return TfDecision(self.frame, False, reason, is_problem=True)
 
 
 class TfPolicy:
     """Turn `publish_tf` and what TF knows into a decision for each frame.
 
     Args:
-        mode: `auto`, `none`, `map_to_camera` or `map_to_base`.
+        mode: `auto`, `none`, `map_to_camera`, `map_to_base` or `map_to_odom`.
         base_frame: The robot's frame.
         odom_frame: The odometry's frame.
         settle_s: Decides when TF has been quiet for this long. Before that, a frame may have a
@@ -140,6 +170,9 @@ class TfPolicy:
             return TfDecision(camera_frame, True, "publish_tf is map_to_camera")
         if self._mode == "map_to_base":
             return TfDecision(self._base_frame, True, "publish_tf is map_to_base")
+        if self._mode == "map_to_odom":
+            reason = "publish_tf is map_to_odom"
+            return TfDecision(camera_frame, True, reason, odom_frame=self._odom_frame)
         return self._decide_auto(camera_frame)
 
     def _decide_auto(self, camera_frame: str) -> TfDecision:
@@ -147,10 +180,9 @@ class TfPolicy:
         if self._odom_frame in above:
             return TfDecision(
                 camera_frame,
-                False,
-                f"odometry ({self._odom_frame}) stands above {camera_frame}: only map_to_odom "
-                "keeps TF a tree; nothing is published on /tf",
-                is_problem=True,
+                True,
+                f"auto: map_to_odom, odometry ({self._odom_frame}) above the camera",
+                odom_frame=self._odom_frame,
             )
         if self._base_frame in above or self._base_frame == camera_frame:
             return TfDecision(
@@ -159,14 +191,15 @@ class TfPolicy:
         return TfDecision(camera_frame, True, "auto: map_to_camera, no base above the camera")
 
     def _guarded(self, decision: TfDecision) -> TfDecision:
-        parents = self._watch.parents(decision.frame)
+        parents = self._watch.parents(decision.child)
         if not decision.publish or not parents:
             return decision
-        others = ", ".join(parents)
-        return TfDecision(
-            decision.frame,
-            False,
-            f"{decision.frame} already has the parent {others} in TF and must not get a second: "
-            "nothing is published on /tf; base_frame names the frame that has none",
-            is_problem=True,
+        remedy = (
+            "stop whoever publishes it (AMCL: tf_broadcast: false), or set publish_tf: none"
+            if decision.odom_frame
+            else "base_frame names the frame that has none"
+        )
+        return decision.without_tf(
+            f"{decision.child} already has the parent {', '.join(parents)} in TF, from somebody "
+            f"else, and must not get a second: nothing is published on /tf; {remedy}"
         )
