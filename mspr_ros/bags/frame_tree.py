@@ -33,6 +33,7 @@ class PoseSamples:
         self._stamps = array("q")
         self._numbers = array("d")
         self._latest_ns = -(2**63)
+        self._track: Trajectory | None = None  # made when first asked for
         self.backwards = 0
         self.broken = 0
 
@@ -47,16 +48,20 @@ class PoseSamples:
             self.backwards += 1
         else:
             self._latest_ns = max(stamp_ns, self._latest_ns)
+            self._track = None
             self._stamps.append(stamp_ns)
             self._numbers.extend((*position, *quat_xyzw))
 
     def trajectory(self) -> Trajectory:
         """Give the poses by time; of several at one time the last."""
+        if self._track is not None:
+            return self._track
         stamps = np.array(self._stamps, dtype=np.int64)
         table = np.array(self._numbers, dtype=np.float64).reshape(-1, 7)
         unique, from_end = np.unique(stamps[::-1], return_index=True)
         chosen = len(stamps) - 1 - from_end
-        return Trajectory(unique, table[chosen, :3], table[chosen, 3:])
+        self._track = Trajectory(unique, table[chosen, :3], table[chosen, 3:])
+        return self._track
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ MIN_CORRELATION = 0.6
 # Pairs further apart in time than this are not tracked.
 MAX_PAIR_S = 0.25
 BLOCKS, RESAMPLES = 20, 200
+# Pairs whose rotations differ by more than this many times the median are mistracked.
+OUTLIER = 4.0
 MAX_POINTS, MIN_POINTS = 200, 20
 FLOW_WIDTH_PX = 320
 # Points that a rotation alone leaves further off than this move by parallax or are lost.
@@ -148,7 +150,9 @@ def estimate_offset(
     """
     steps = round(SEARCH_S / STEP_S)
     offsets: Array = np.linspace(-SEARCH_S, SEARCH_S, 2 * steps + 1)
-    tables = [_turned(pairs_ns, round(offset * 1e9), poses_at) for offset in offsets]
+    instants, places = np.unique(pairs_ns, return_inverse=True)
+    ends = places.reshape(-1, 2)
+    tables = [_turned(instants + round(offset * 1e9), ends, poses_at) for offset in offsets]
     known = np.all([valid for _, valid in tables], axis=0)
     if np.count_nonzero(known) < MIN_PAIRS:
         raise DatasetError(
@@ -158,16 +162,10 @@ def estimate_offset(
     span_s = np.diff(pairs_ns[known], axis=1) * 1e-9
     by_image = _clipped(rotvecs[known] / span_s)
     by_source = np.stack([_clipped(rotvec[known] / span_s) for rotvec, _ in tables])
-    # (T, N) each: what a pair adds to the correlation at an offset.
-    products = np.einsum("tnk,nk->tn", by_source, by_image)
-    squares_source = np.einsum("tnk,tnk->tn", by_source, by_source)
-    squares_image = np.einsum("nk,nk->n", by_image, by_image)
-
-    def correlations(weights: Array) -> Array:
-        norm = np.sqrt((squares_source @ weights) * (squares_image @ weights))
-        return np.asarray(products @ weights / np.maximum(norm, 1e-12))
-
-    curve = correlations(np.ones(by_image.shape[0]))
+    agreeing = _agreeing(by_source, by_image)
+    by_source, by_image = by_source[:, agreeing], by_image[agreeing]
+    correlations = _correlations(by_source, by_image)
+    curve = correlations(np.ones(len(by_image)))
     place = int(np.argmax(curve))
     if curve[place] < MIN_CORRELATION or place in (0, len(offsets) - 1):
         raise DatasetError(
@@ -176,27 +174,60 @@ def estimate_offset(
             f"{curve[place]:.2f}); is there rotation, and are frames and intrinsics right?"
         )
     rng = np.random.default_rng(seed)
-    blocks = np.array_split(np.arange(by_image.shape[0]), min(BLOCKS, by_image.shape[0]))
+    blocks = np.array_split(np.arange(len(by_image)), min(BLOCKS, len(by_image)))
     peaks = []
     for _ in range(RESAMPLES):
-        weights = np.zeros(by_image.shape[0])
+        weights = np.zeros(len(by_image))
         for block in rng.integers(0, len(blocks), len(blocks)):
             weights[blocks[block]] += 1.0
         peaks.append(_peak(offsets, correlations(weights)))
     return ClockOffset(
-        _peak(offsets, curve), float(np.std(peaks)), float(curve[place]), by_image.shape[0]
+        _peak(offsets, curve), float(np.std(peaks)), float(curve[place]), len(by_image)
     )
 
 
+def _correlations(by_source: Array, by_image: Array) -> Callable[[Array], Array]:
+    """Prepare the correlation at each offset (T,), as a function of the pairs' weights (N,).
+
+    Args:
+        by_source: (T, N, 3) rates of rotation by the pose source, at T offsets.
+        by_image: (N, 3) those by the images.
+    """
+    products = np.einsum("tnk,nk->tn", by_source, by_image)
+    squares_source = np.einsum("tnk,tnk->tn", by_source, by_source)
+    squares_image = np.einsum("nk,nk->n", by_image, by_image)
+
+    def correlations(weights: Array) -> Array:
+        norm = np.sqrt((squares_source @ weights) * (squares_image @ weights))
+        return np.asarray(products @ weights / np.maximum(norm, 1e-12))
+
+    return correlations
+
+
+def _agreeing(by_source: Array, by_image: Array) -> npt.NDArray[np.bool_]:
+    """Mark the pairs (N,) that were not mistracked, judged at the offset that fits most."""
+    curve = _correlations(by_source, by_image)(np.ones(len(by_image)))
+    error = np.linalg.norm(by_source[int(np.argmax(curve))] - by_image, axis=1)
+    return np.asarray(error <= OUTLIER * np.median(error) + 1e-9)
+
+
 def _turned(
-    pairs_ns: npt.NDArray[np.int64], offset_ns: int, poses_at: PosesAt
+    instants_ns: npt.NDArray[np.int64], ends: npt.NDArray[np.intp], poses_at: PosesAt
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Give the rotation vectors (N, 3) of `R_first_second` by the pose source, and which hold."""
-    first, valid_first = poses_at(pairs_ns[:, 0] + offset_ns)
-    second, valid_second = poses_at(pairs_ns[:, 1] + offset_ns)
-    relative = np.swapaxes(first[:, :3, :3], 1, 2) @ second[:, :3, :3]
-    rotvecs = Rotation.from_matrix(relative).as_rotvec() if len(relative) else np.zeros((0, 3))
-    return np.asarray(rotvecs), valid_first & valid_second
+    """Give the rotation vectors (N, 3) of `R_first_second` by the pose source, and which hold.
+
+    Args:
+        instants_ns: (M,) times by the pose source's clock.
+        ends: (N, 2) the instants where each pair begins and ends.
+        poses_at: Poses of the camera.
+    """
+    if not len(ends):
+        return np.zeros((0, 3)), np.zeros(0, dtype=bool)
+    poses, valid = poses_at(instants_ns)
+    rotations = poses[:, :3, :3]
+    relative = np.swapaxes(rotations[ends[:, 0]], 1, 2) @ rotations[ends[:, 1]]
+    rotvecs = Rotation.from_matrix(relative).as_rotvec()
+    return np.asarray(rotvecs), valid[ends[:, 0]] & valid[ends[:, 1]]
 
 
 def _clipped(rates: Array) -> Array:

@@ -169,7 +169,7 @@ def cut_test_blocks(
         parts = guarded_blocks(stamps, num_blocks=num_blocks, fraction=fraction)
         for index, part in zip(indices, parts, strict=True):
             split_of[index] = {Part.VALIDATION: "test", Part.GUARD: "guard"}.get(part, "train")
-            guards += part == Part.GUARD
+            guards += int(part == Part.GUARD)  # NumPy's integers are not JSON's
     if "test" not in split_of.values():
         raise DatasetError(
             "no sequence is long enough for a test block between guards of 10 frames; ask for "
