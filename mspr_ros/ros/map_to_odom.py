@@ -113,8 +113,9 @@ class MapToOdom:
         """Tell the last correction again; not if there is none or the stamp would not be later."""
         now_ns = self._node.get_clock().now().nanoseconds
         with self._lock:
-            if self._stamps.restarted(now_ns):
-                self._last = None  # of another time
+            if self._stamps.restarted(now_ns):  # a bag that starts again
+                self._lookup.clear()
+                self._last = None
             if self._last is not None and self._watch.parents(self._last.odom_frame):
                 self._last = None  # somebody else publishes it; the policy says so
             if self._last is None:

@@ -45,6 +45,10 @@ class TfLookup:
     def __init__(self, buffer: tf2_ros.Buffer) -> None:
         self._buffer = buffer
 
+    def clear(self) -> None:
+        """Forget what has a stamp: the clock was set back, and what comes would count as old."""
+        self._buffer.clear()
+
     def T_target_source(
         self, target: str, source: str, stamp: Any, timeout_s: float = 0.0
     ) -> Array:
