@@ -75,10 +75,10 @@ def test_a_module_that_is_called_twice_has_two_calls() -> None:
     assert [call.weights.shape for call in calls[module]] == [(1, 2, 3, 3), (1, 2, 5, 5)]
 
 
-def test_a_transformer_that_serves_both_branches_shows_both() -> None:
+def test_an_encoder_that_serves_both_branches_shows_both() -> None:
     """The position map comes first, then the orientation map with its four times as many cells."""
     torch.manual_seed(0)
-    config = dataclasses.replace(TINY_NETWORK, shared_transformer=True)
+    config = dataclasses.replace(TINY_NETWORK, shared_encoder=True)
     metadata = BundleMetadata(
         network=config,
         preprocess=PreprocessConfig(width=96, height=64, resize_shorter_px=0),

@@ -87,7 +87,12 @@ def test_only_ros_imports_ros():
 
 def test_geometry_and_metrics_know_numpy_and_scipy_only():
     allowed = {"numpy", "scipy", "mspr_ros", *sys.stdlib_module_names}
-    for name in ("geometry.py", "evaluation/metrics.py"):
+    for name in (
+        "geometry.py",
+        "evaluation/metrics.py",
+        "evaluation/ranking.py",
+        "evaluation/uncertainty.py",
+    ):
         imported = imports_of(PACKAGE / name)
         assert {part_of(each) for each in imported} <= allowed
         own = {each for each in imported if each.startswith("mspr_ros.")}

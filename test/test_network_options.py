@@ -28,7 +28,7 @@ from mspr_ros.training.distributed import GradedNetwork
 OPTIONS: list[dict[str, Any]] = [
     {"num_position_clusters": 0, "num_orientation_clusters": 0},
     {"num_position_clusters": 0, "num_orientation_clusters": 0, "rotation": "6d"},
-    {"shared_transformer": True, "orientation_stride": 16},
+    {"shared_encoder": True, "orientation_stride": 16},
     {"residual": False},
     {"cluster_residuals": True, "mixture_clusters": 2},
     {"cluster_residuals": True, "mixture_clusters": 2, "rotation": "6d"},
@@ -136,10 +136,11 @@ def test_normalised_positions_are_residuals_in_the_scenes_own_unit() -> None:
     assert float(losses["position"].detach()) == pytest.approx(1.0, rel=1e-4)
 
 
-def test_a_shared_transformer_saves_the_other() -> None:
-    names = make_network(shared_transformer=True).state_dict()
-    assert any(name.startswith("position_transformer") for name in names)
-    assert not any(name.startswith("orientation_transformer") for name in names)
+def test_a_shared_encoder_saves_the_other() -> None:
+    names = make_network(shared_encoder=True).state_dict()
+    assert any(name.startswith("position_transformer.encoder") for name in names)
+    assert not any(name.startswith("orientation_transformer.encoder") for name in names)
+    assert any(name.startswith("orientation_transformer.decoder") for name in names)
 
 
 def test_rotations_of_six_numbers_agree_with_scipy() -> None:

@@ -160,8 +160,9 @@ def _branch(
     size: tuple[int, int],
     pixel: tuple[float, float] | None,
 ) -> BranchAttention:
-    # Where one transformer serves both branches, it is called once for each, in this order.
-    transformer = getattr(network, f"{name}_transformer") or network.position_transformer
+    transformer = getattr(network, f"{name}_transformer")
+    # Where one encoder serves both branches, it is called once for each, in this order.
+    encoder_layers = transformer.encoder or network.position_transformer.encoder
     turn = BRANCHES.index(name)
 
     def call_of(module: object) -> AttentionCall:
@@ -169,7 +170,7 @@ def _branch(
         return calls[module][min(turn, len(calls[module]) - 1)]
 
     decoder = [call_of(layer.cross_attention) for layer in transformer.decoder]
-    encoder = [call_of(layer.attention) for layer in transformer.encoder]
+    encoder = [call_of(layer.attention) for layer in encoder_layers]
     grid = grid_of(decoder[0].keys.shape[2], *size)
     cross = [call.weights[0, :, scene].reshape(-1, *grid) for call in decoder]
     cell = None

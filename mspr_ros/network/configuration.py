@@ -27,8 +27,8 @@ class NetworkConfig:
         head_dim: Width inside the two residual heads.
         num_position_clusters: Position clusters of every scene; 0 regresses the position itself.
         num_orientation_clusters: The same for orientations.
-        shared_transformer: One encoder and decoder for both tasks; with one stride for both they
-            also share the map.
+        shared_encoder: One encoder for both tasks; with one stride for both, they also share the
+            backbone's map.
         residual: Regress residuals; without, the centroid is the answer.
         cluster_residuals: One residual a cluster, not one for whichever cluster is chosen.
         mixture_clusters: At run time, weigh the answers of so many most likely clusters by their
@@ -58,7 +58,7 @@ class NetworkConfig:
     head_dim: int = 1024
     num_position_clusters: int = 4
     num_orientation_clusters: int = 4
-    shared_transformer: bool = False
+    shared_encoder: bool = False
     residual: bool = True
     cluster_residuals: bool = False
     mixture_clusters: int = 1

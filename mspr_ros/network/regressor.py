@@ -83,9 +83,10 @@ class PoseRegressor(nn.Module):
             if config.position_encoding == "learned"
             else SinePositionEncoding(hidden_dim=dim)
         )
-        self.position_transformer = _transformer(config, num_scenes)
-        self.orientation_transformer = (
-            None if config.shared_transformer else _transformer(config, num_scenes)
+        layers = config.num_encoder_layers
+        self.position_transformer = _transformer(config, num_scenes, layers)
+        self.orientation_transformer = _transformer(
+            config, num_scenes, 0 if config.shared_encoder else layers
         )
         self.scene_classifier = nn.Linear(2 * dim, 1)
         num_positions = config.num_position_clusters
@@ -128,14 +129,12 @@ class PoseRegressor(nn.Module):
         Nearly all of the work, and the part that training may do in reduced precision.
         """
         position_map, orientation_map = self.backbone(images)
-        position_out = self._decode(
-            self.position_transformer, self.position_projection(position_map)
-        )  # (B, S, D)
-        orientation_out = self._decode(
-            self.orientation_transformer or self.position_transformer,
-            self.orientation_projection(orientation_map),
-        )  # (B, S, D)
-        return position_out, orientation_out
+        position, orientation = self.position_transformer, self.orientation_transformer
+        encoder = position if self.config.shared_encoder else orientation
+        return (
+            self._attend(position, position, self.position_projection(position_map)),
+            self._attend(encoder, orientation, self.orientation_projection(orientation_map)),
+        )
 
     def answer(
         self,
@@ -154,10 +153,12 @@ class PoseRegressor(nn.Module):
             scene = scene_logits.argmax(dim=1)
         return self._answer(scene_logits, position_out, orientation_out, scene, teacher)
 
-    def _decode(self, transformer: nn.Module, features: Tensor) -> Tensor:
-        height, width = features.shape[-2:]
-        encoding = self.position_encoding(height, width)
-        return transformer(features.flatten(2).transpose(1, 2), encoding)  # type: ignore[no-any-return]
+    def _attend(
+        self, encoder: SceneTransformer, decoder: SceneTransformer, features: Tensor
+    ) -> Tensor:
+        encoding = self.position_encoding(*features.shape[-2:])
+        memory = encoder.encode(features.flatten(2).transpose(1, 2), encoding)
+        return decoder.decode(memory, encoding)
 
     def _answer(
         self,
@@ -216,17 +217,19 @@ class PoseRegressor(nn.Module):
     def _query_key_distance(self, like: Tensor) -> Tensor:
         tasks = (self.position_transformer, self.orientation_transformer)
         # Frozen transformers stay in evaluation mode while the rest trains.
-        distances = [task.query_key_distance() for task in tasks if task and task.training]
+        distances = [task.query_key_distance() for task in tasks if task.encoder and task.training]
         return torch.stack(distances).mean() if distances else like.new_zeros(())
 
 
-def _transformer(config: NetworkConfig, num_scenes: int) -> SceneTransformer:
+def _transformer(
+    config: NetworkConfig, num_scenes: int, num_encoder_layers: int
+) -> SceneTransformer:
     return SceneTransformer(
         num_scenes=num_scenes,
         hidden_dim=config.hidden_dim,
         num_heads=config.num_heads,
         feedforward_dim=config.feedforward_dim,
-        num_encoder_layers=config.num_encoder_layers,
+        num_encoder_layers=num_encoder_layers,
         num_decoder_layers=config.num_decoder_layers,
         dropout=config.dropout,
         drop_keys=config.attention_dropout == "keys",

@@ -58,8 +58,8 @@ class Attention(nn.Module):
 
     def split(self, tokens: Tensor) -> Tensor:
         """Split projected tokens into heads: (B, N, D) -> (B, heads, N, D / heads)."""
-        batch, count, _ = tokens.shape
-        return tokens.view(batch, count, self.num_heads, -1).transpose(1, 2)
+        batch, count, dim = tokens.shape
+        return tokens.view(batch, count, self.num_heads, dim // self.num_heads).transpose(1, 2)
 
     def _attend(self, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
         keys = self.split(self.key(key))  # (B, heads, N, D / heads)
@@ -176,7 +176,7 @@ class DecoderLayer(nn.Module):
 class SceneTransformer(nn.Module):
     """Encode a map and decode it once per scene.
 
-    Shape: map (B, N, D), encoding (N, D) -> (B, S, D).
+    Without encoder layers it decodes what another one has encoded.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class SceneTransformer(nn.Module):
             EncoderLayer(**shape, dropout=dropout, drop_keys=drop_keys)
             for _ in range(num_encoder_layers)
         )
-        self.encoder_norm = nn.LayerNorm(hidden_dim)
+        self.encoder_norm = nn.LayerNorm(hidden_dim) if num_encoder_layers else None
         self.decoder = nn.ModuleList(
             DecoderLayer(**shape, dropout=dropout, drop_keys=drop_keys)
             for _ in range(num_decoder_layers)
@@ -226,13 +226,17 @@ class SceneTransformer(nn.Module):
         assert distances, "there was no training step"
         return torch.stack(distances).mean()
 
-    def forward(self, cells: Tensor, encoding: Tensor) -> Tensor:
-        """Give one output a scene."""
+    def encode(self, cells: Tensor, encoding: Tensor) -> Tensor:
+        """Give the map after the encoder: (B, N, D), encoding (N, D) -> (B, N, D)."""
+        assert self.encoder_norm is not None, "a transformer without encoder cannot encode"
         for encoder_layer in self.encoder:
             cells = encoder_layer(cells, encoding)
-        memory = self.encoder_norm(cells)  # (B, N, D)
+        return self.encoder_norm(cells)  # type: ignore[no-any-return]
+
+    def decode(self, memory: Tensor, encoding: Tensor) -> Tensor:
+        """Give one output a scene: encoded map (B, N, D), encoding (N, D) -> (B, S, D)."""
         queries = self.scene_queries.weight
-        targets = torch.zeros_like(queries).expand(cells.shape[0], -1, -1)  # (B, S, D)
+        targets = torch.zeros_like(queries).expand(memory.shape[0], -1, -1)  # (B, S, D)
         for decoder_layer in self.decoder:
             targets = decoder_layer(targets, queries, memory, encoding)
         return self.decoder_norm(targets)  # type: ignore[no-any-return]
