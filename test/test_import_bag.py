@@ -24,7 +24,7 @@ from bag_support import (
 )
 from rosbags.rosbag1 import Writer as Ros1Writer
 
-from mspr_ros.bags import IMAGE, TF_MESSAGE, TYPES
+from mspr_ros.bags import IMAGE, POSE_TOPIC, TF_MESSAGE, TYPES, write_dataset_bag
 from mspr_ros.bags import messages as build
 from mspr_ros.bags.cameras import camera_from_info, is_rectified_topic
 from mspr_ros.bags.images import ENCODINGS, rgb_from_message
@@ -209,6 +209,19 @@ def test_options_of_bags_are_refused_elsewhere(tmp_path, capsys) -> None:
     command = ["import", "tum", str(tmp_path), "-o", str(tmp_path / "data"), "--max-frames", "3"]
     assert main(command) == 1
     assert "--max-frames is for the format bag, not for tum" in capsys.readouterr().err
+
+
+def test_a_bag_made_of_a_dataset_becomes_that_dataset(tmp_path) -> None:
+    bag = write_bag(tmp_path / "bag", drive().events("pose"))
+    assert run(bag, tmp_path / "first", *SOURCES["pose"], "--scene", "hall") == 0
+    first = Dataset.load(tmp_path / "first")
+    write_dataset_bag(first, tmp_path / "again", "sqlite3")
+    truth = ["--pose", POSE_TOPIC, "--scene", "hall"]
+    assert run(tmp_path / "again", tmp_path / "second", *truth) == 0
+    second = Dataset.load(tmp_path / "second")
+    assert second.stamps_ns.tolist() == first.stamps_ns.tolist()
+    np.testing.assert_allclose(second.T_map_cam, first.T_map_cam, atol=1e-12)
+    assert second.cameras == first.cameras
 
 
 def raw_message(encoding: str, values: np.ndarray, width: int, height: int, pad: int, big=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -227,9 +228,24 @@ def test_camera_info_of_another_size_is_told(tmp_path, capsys) -> None:
         if topic == "/camera/camera_info":
             message.width, message.height = 640, 480
     bag = write_bag(tmp_path / "bag", changed)
-    expected = "the image is 64x48 but its camera 640x480"
-    assert run(bag, tmp_path / "data") == 1
-    assert expected in capsys.readouterr().err
+    expected = "no frame to import: 30: the image is 64x48 but its camera 640x480"
+    assert_refused_in_one_line(bag, tmp_path, capsys, expected)
+
+
+def test_an_interruption_leaves_nothing_behind(tmp_path, capsys, monkeypatch) -> None:
+    bag = write_bag(tmp_path / "bag", events())
+    written = []
+
+    def interrupt(suffix, pixels, options):
+        written.append(suffix)
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        return encode(suffix, pixels, options)
+
+    encode = cv2.imencode
+    monkeypatch.setattr(cv2, "imencode", interrupt)
+    assert run(bag, tmp_path / "data") == 130
+    assert len(written) == 5
     assert not list(tmp_path.glob("*data*"))
 
 

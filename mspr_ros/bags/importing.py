@@ -26,7 +26,7 @@ from mspr_ros.data.importers import CAMERA_NAME, ImportSummary, cut_test_blocks
 from mspr_ros.data.recording import make_frame
 from mspr_ros.data.selection import select
 from mspr_ros.data.writer import new_folder, write_tables
-from mspr_ros.errors import DatasetError, ImageError
+from mspr_ros.errors import DatasetError, ImageError, MsprError
 from mspr_ros.geometry import quat_xyzw_from_rotation
 
 
@@ -95,7 +95,7 @@ def import_bags(
         writer = _ImageWriter(folder, options, jpeg_quality, left_out)
         frames = [frame for rec in recordings for frame in writer.write(rec)]
         if not frames:
-            raise DatasetError("no frame to import: " + _told(left_out))
+            raise MsprError("no frame to import: " + _told(left_out))
         write_tables(
             folder,
             name=name or output.absolute().name,

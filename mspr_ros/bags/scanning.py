@@ -163,14 +163,15 @@ class _Scanner:
             return
         self._latest_ns[frame_id] = stamp_ns
         tracked = self._options.estimate_offset and self._is_tracked()
+        measured = self._options.selection.min_sharpness > 0.0
         value = 0.0
-        if tracked or self._options.selection.min_sharpness > 0.0:
+        if tracked or measured:
             try:
                 grey = cv2.cvtColor(rgb_from_message(image), cv2.COLOR_RGB2GRAY)
             except ImageError as error:
                 self._leave_out(str(error))
                 return
-            value = sharpness(grey)
+            value = sharpness(grey) if measured else 0.0
             if tracked:
                 self._track(stamp_ns, grey, frame_id)
         self._stamps.append(stamp_ns)

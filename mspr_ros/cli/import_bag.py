@@ -154,6 +154,8 @@ def run(args: argparse.Namespace, intrinsics: Intrinsics | CameraModel | None) -
 
     if not args.pose:
         raise MsprError("bag: say where the poses come from: --pose 'tf:map->FRAME' or a topic")
+    if args.scale != 1.0 or args.place != "link":
+        raise MsprError("bag: poses are metres and images are written: no --scale and no --place")
     if args.max_frames < 0:
         raise MsprError(f"--max-frames must not be negative, got {args.max_frames}")
     options = BagOptions(
