@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
+from rclpy.parameter import Parameter
 from ros_support import COVARIANCE, Harness, harness, image_message, wait_until
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
@@ -500,10 +501,14 @@ def test_once_tells_the_planar_base_pose_with_its_covariance(ros: Harness) -> No
 
 
 def test_on_request_tells_it_with_the_answer_of_localize(ros: Harness) -> None:
-    robot = AskedRobot(ros, "on_request")
+    robot = AskedRobot(ros, "never")
     stamp_ns = robot.wheels.now_ns()
     robot.see(stamp_ns)
-    robot.told("answered", "1")
+    assert "initialpose" not in ros.call(Trigger, "localizer/localize").message
+    (result,) = robot.node.set_parameters([Parameter("publish_initialpose", value="on_request")])
+    assert result.successful
+    robot.see(stamp_ns)
+    robot.told("answered", "3")
     assert robot.num_told() == 0
     answer = ros.call(Trigger, "localizer/localize")
     assert answer.success and answer.message.endswith("; initialpose published")

@@ -91,8 +91,8 @@ class TfWorker:
             ]
             if time.monotonic() >= next_tick_s:
                 self._guarded(self._tick)
-                # Not `+=`: after a pause of the machine there is nothing to catch up with.
-                next_tick_s = time.monotonic() + self._interval_s()
+                # After a pause of the machine there is nothing to catch up with.
+                next_tick_s = max(next_tick_s + self._interval_s(), time.monotonic())
 
     def _is_done(self, job: TfJob, deadline_s: float) -> bool:
         is_last = time.monotonic() >= deadline_s
