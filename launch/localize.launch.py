@@ -30,7 +30,7 @@ ARGUMENTS = {
     "reliability": ("", "QoS of the camera's topics: best_effort or reliable."),
     "namespace": ("", "Namespace of the node, for instance the robot's name."),
     "device": ("", "Where the network runs: auto, cpu, cuda or cuda:N."),
-    "publish_tf": ("", "auto, none, map_to_camera or map_to_base."),
+    "publish_tf": ("", "auto, none, map_to_camera, map_to_base or map_to_odom."),
     "map_frame": ("", "Name for the bundle's default map frame."),
     "odom_frame": ("", "Frame of the odometry."),
     "base_frame": ("", "Frame of the robot."),

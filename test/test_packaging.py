@@ -15,7 +15,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 EXECUTABLES = {"localizer", "camera_sim", "bag_player", "mspr"}
 # Imported name -> what brings it, where the two differ.
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "PyYAML"}
+DISTRIBUTIONS = {
+    "backports": "backports.zstd",
+    "cv2": "opencv-python-headless",
+    "yaml": "PyYAML",
+}
+# Imported only where the standard library has them, which that of this Python may not.
+NEWER_STANDARD_LIBRARY = {"compression"}
 # Imported name -> ROS package, where the two differ.
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}
 
@@ -120,7 +126,7 @@ def test_every_import_is_declared(manifest):
     requirements = declared_requirements()
     missing = set()
     for path, name in imported_names():
-        if name in sys.stdlib_module_names or name == "mspr_ros":
+        if name in (sys.stdlib_module_names | NEWER_STANDARD_LIBRARY | {"mspr_ros"}):
             continue
         distribution = DISTRIBUTIONS.get(name, name).lower().replace("_", "-")
         if ROS_PACKAGES.get(name, name) not in declared and distribution not in requirements:

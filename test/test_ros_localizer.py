@@ -260,7 +260,6 @@ def test_base_frame_pose_and_covariance_carry_the_lever_arm(ros: Harness) -> Non
     ("mode", "links", "says"),
     [
         ("none", [], "publish_tf is none"),
-        ("auto", [("odom", "base_link"), ("base_link", "camera_optical")], "map_to_odom"),
         ("map_to_camera", [("mount", "camera_optical")], "second"),
     ],
 )
