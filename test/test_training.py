@@ -80,16 +80,16 @@ def test_a_run_stopped_in_an_epoch_resumes_to_the_same_weights(
     stopped = tmp_path / "stopped"
     stopped.mkdir()
     trainer = Trainer(config, stopped, CPU)
-    forward, calls = trainer.network.forward, []
+    encode, calls = trainer.network.encode, []
 
     def press_ctrl_c_in_the_second_epoch(*args: Any, **kwargs: Any) -> Any:
-        output = forward(*args, **kwargs)  # dropout has drawn, batch statistics have moved
+        output = encode(*args, **kwargs)  # dropout has drawn, batch statistics have moved
         calls.append(1)
         if len(calls) == trainer.steps_per_epoch + 2:
             signal.raise_signal(signal.SIGINT)
         return output
 
-    monkeypatch.setattr(trainer.network, "forward", press_ctrl_c_in_the_second_epoch)
+    monkeypatch.setattr(trainer.network, "encode", press_ctrl_c_in_the_second_epoch)
     with pytest.raises(Interrupted, match="--resume"):
         trainer.run()
     resumed = train(config, stopped, resume=True)
