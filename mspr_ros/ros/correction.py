@@ -118,12 +118,15 @@ class IncreasingStamps:
             self._last_now_ns = now_ns
         return restarted
 
-    def next_ns(self, now_ns: int, tolerance_ns: int) -> int | None:
+    def next_ns(self, now_ns: int, tolerance_ns: int, *, is_news: bool = False) -> int | None:
         """Give now + tolerance; None while that is no later than the last one given.
 
-        A simulated clock may stand still, and before its first message it says zero.
+        A simulated clock may stand still, and before its first message it says zero. News do not
+        wait for it: they get the nanosecond after the last stamp.
         """
         stamp_ns = now_ns + tolerance_ns
+        if is_news and self._last_ns is not None:
+            stamp_ns = max(stamp_ns, self._last_ns + 1)
         if now_ns == 0 or (self._last_ns is not None and stamp_ns <= self._last_ns):
             return None
         self._last_ns = stamp_ns

@@ -107,10 +107,10 @@ class MapToOdom:
             T_map_odom = map_to_odom(sighting.T_map_cam, find(odom_frame, camera, stamp))
         with self._lock:
             self._last = Correction(sighting.map_frame, odom_frame, T_map_odom)
-        self.publish()
+        self.publish(is_news=True)
 
-    def publish(self) -> None:
-        """Tell the last correction again; not if there is none or the stamp would not be later."""
+    def publish(self, *, is_news: bool = False) -> None:
+        """Tell the last correction; again only with a later stamp."""
         now_ns = self._node.get_clock().now().nanoseconds
         with self._lock:
             if self._stamps.restarted(now_ns):  # a bag that starts again
@@ -120,7 +120,9 @@ class MapToOdom:
                 self._last = None  # somebody else publishes it; the policy says so
             if self._last is None:
                 return
-            stamp_ns = self._stamps.next_ns(now_ns, int(1e9 * self._tolerance_s()))
+            stamp_ns = self._stamps.next_ns(
+                now_ns, int(1e9 * self._tolerance_s()), is_news=is_news
+            )
             if stamp_ns is None:
                 return
             correction = self._last
