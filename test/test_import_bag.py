@@ -26,11 +26,11 @@ from rosbags.rosbag1 import Writer as Ros1Writer
 
 from mspr_ros.bags import IMAGE, POSE_TOPIC, TF_MESSAGE, TYPES, write_dataset_bag
 from mspr_ros.bags import messages as build
-from mspr_ros.bags.cameras import camera_from_info, is_rectified_topic
 from mspr_ros.bags.images import ENCODINGS, rgb_from_message
 from mspr_ros.bags.types import CAMERA_INFO
 from mspr_ros.camera import CameraModel
 from mspr_ros.cli.main import main
+from mspr_ros.data.camera_info import camera_from_info, is_rectified_topic
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.data.images import read_image
 from mspr_ros.errors import ImageError

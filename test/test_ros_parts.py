@@ -13,11 +13,11 @@ from ros_support import CAMERA, diagnostic_values, header, info_message, wait_un
 from sensor_msgs.msg import CompressedImage, Image
 
 from mspr_ros.camera import CameraModel, VirtualCamera, warp_to_virtual
+from mspr_ros.data.camera_info import camera_from_info, is_rectified_topic
 from mspr_ros.errors import ImageError
 from mspr_ros.geometry import transform_from_pose
-from mspr_ros.ros.camera_infos import CameraInfos, is_rectified_topic
+from mspr_ros.ros.camera_infos import CameraInfos
 from mspr_ros.ros.conversions import (
-    camera_from_info,
     compressed_from_image,
     image_from_compressed,
     image_from_message,

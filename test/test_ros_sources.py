@@ -19,11 +19,11 @@ from test_bags import CAMERAS, make_dataset
 from tf2_msgs.msg import TFMessage
 
 from mspr_ros.bags import IMAGE, BagTopic, increasing_stamps, write_dataset_bag
+from mspr_ros.data.camera_info import camera_from_info
 from mspr_ros.errors import DatasetError, MsprError
 from mspr_ros.ros.bag_player_node import BagPlayer, published_names
 from mspr_ros.ros.camera_sim_node import CameraSim
 from mspr_ros.ros.conversions import (
-    camera_from_info,
     image_from_compressed,
     image_from_message,
     ns_from_stamp,

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from mspr_ros.bags.cameras import BagCameras, camera_info_topic, is_rectified_topic
+from mspr_ros.bags.cameras import BagCameras, camera_info_topic
 from mspr_ros.bags.images import rgb_from_message
 from mspr_ros.bags.pose_source import PoseSource, stamp_ns_of
 from mspr_ros.bags.reading import Bag, BagMessage, find_topic
 from mspr_ros.bags.types import COMPRESSED_IMAGE, IMAGE
 from mspr_ros.camera import CameraModel
+from mspr_ros.data.camera_info import is_rectified_topic
 from mspr_ros.data.cameras import Intrinsics
 from mspr_ros.data.clock_offset import ClockOffset, RotationTracker, estimate_offset
 from mspr_ros.data.selection import Selection, sharpness

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mspr_ros.cli.camera_arguments import add_camera_arguments, camera_finder
 from mspr_ros.errors import ConfigError, MsprError
-
-if TYPE_CHECKING:
-    from mspr_ros.camera import CameraModel
-    from mspr_ros.evaluation.answers import ImageU8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,15 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="PNG", required=True, help="the picture to write"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing PNG")
-    camera = parser.add_mutually_exclusive_group()
-    camera.add_argument(
-        "--camera-info", type=Path, metavar="FILE", help="the camera's calibration, as ROS has it"
-    )
-    camera.add_argument(
-        "--intrinsics",
-        metavar="fx,fy,cx,cy[,k1,k2,p1,p2[,k3]]",
-        help="the camera's parameters in pixels",
-    )
+    add_camera_arguments(parser)
     parser.add_argument(
         "--scene", default="", help="look with this scene's query (default: the recognised one's)"
     )
@@ -63,7 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from mspr_ros.localizer import Localizer
 
     image = read_image(args.image)
-    camera = _camera(args, image)
+    camera = camera_finder(args)(image)
     localizer = Localizer.load(args.bundle, device=args.device)
     num_layers = localizer.metadata.network.num_decoder_layers
     if args.layer is not None and not 1 <= args.layer <= num_layers:
@@ -85,16 +74,6 @@ def _pixel(text: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise ConfigError(f"--cell {text}: expected two numbers, X,Y in pixels") from None
     return x, y
-
-
-def _camera(args: argparse.Namespace, image: ImageU8) -> CameraModel | None:
-    from mspr_ros.data.cameras import parse_intrinsics, read_camera_info
-
-    if args.camera_info:
-        return read_camera_info(args.camera_info)
-    if args.intrinsics:
-        return parse_intrinsics(args.intrinsics).camera(image.shape[1], image.shape[0])
-    return None
 
 
 def _print_measures(result: dict[str, Any]) -> None:

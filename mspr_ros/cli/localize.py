@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mspr_ros.cli.camera_arguments import add_camera_arguments, camera_finder
 from mspr_ros.errors import ImageError, MsprError
 
 if TYPE_CHECKING:
@@ -24,15 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image file")
-    camera = parser.add_mutually_exclusive_group()
-    camera.add_argument(
-        "--camera-info", type=Path, metavar="FILE", help="the camera's calibration, as ROS has it"
-    )
-    camera.add_argument(
-        "--intrinsics",
-        metavar="fx,fy,cx,cy[,k1,k2,p1,p2[,k3]]",
-        help="the camera's parameters in pixels",
-    )
+    add_camera_arguments(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -55,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from mspr_ros.localizer import Localizer
 
-    camera_of = _cameras(args)
+    camera_of = camera_finder(args)
     localizer = Localizer.load(args.bundle, device=args.device)
     rows = []
     for path in tqdm(args.images, desc="localizing", unit="image", disable=None, leave=False):
@@ -71,19 +64,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         write(args.output, rows)
         print(f"{len(rows) - len(problems)} of {len(rows)} poses: {args.output}")
     return {"bundle": str(args.bundle), "num_failures": len(problems), "poses": rows}
-
-
-def _cameras(args: argparse.Namespace) -> Any:
-    """Give a function from a picture to the camera that took it, as far as that is known."""
-    from mspr_ros.data.cameras import parse_intrinsics, read_camera_info
-
-    if args.camera_info:
-        camera = read_camera_info(args.camera_info)
-        return lambda image: camera
-    if args.intrinsics:
-        intrinsics = parse_intrinsics(args.intrinsics)
-        return lambda image: intrinsics.camera(image.shape[1], image.shape[0])
-    return lambda image: None
 
 
 def _localize(localizer: Localizer, path: Path, camera_of: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,17 +9,8 @@ from collections.abc import Callable
 from sensor_msgs.msg import CameraInfo
 
 from mspr_ros.camera import CameraModel
+from mspr_ros.data.camera_info import camera_from_info
 from mspr_ros.errors import ImageError
-from mspr_ros.ros.conversions import camera_from_info
-
-
-def is_rectified_topic(topic: str) -> bool:
-    """Say whether a topic carries rectified images, by the last part of its name.
-
-    `/camera/image_rect` and `image_rect_color` do; `/direct_cam/image_raw` does not.
-    """
-    last = topic.removesuffix("/compressed").rpartition("/")[2]
-    return re.search(r"(^|_)rect(ified)?(_|$)", last) is not None
 
 
 class CameraInfos:

@@ -29,9 +29,6 @@ DIRECT_ENCODINGS: dict[str, tuple[int, int | None]] = {
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
 }
 
-# Names that drivers use for the distortion models of mspr_ros.camera.
-DISTORTION_NAMES = {"": "plumb_bob", "fisheye": "equidistant", "none": "none"}
-
 
 def image_from_message(message: Image) -> ImageU8:
     """Give the pixels of an Image as (height, width, 3) RGB uint8.
@@ -90,53 +87,6 @@ def image_from_compressed(message: CompressedImage) -> ImageU8:
         raise ImageError(f"'{message.format}' is a depth image, expected colour or grey")
     data = np.frombuffer(message.data, dtype=np.uint8)
     return decode_image(data, f"compressed image of format '{message.format}'")
-
-
-def camera_from_info(info: CameraInfo, rectified: bool) -> CameraModel | None:
-    """Give the camera that a CameraInfo describes, region of interest and binning applied.
-
-    Args:
-        info: The message.
-        rectified: The image is rectified already: take P and no distortion.
-
-    Returns:
-        None if the camera is not calibrated (focal length zero).
-
-    Raises:
-        ImageError: If the values describe no camera that is known here.
-    """
-    if rectified and info.p[0] != 0.0:
-        fx, cx, fy, cy = info.p[0], info.p[2], info.p[5], info.p[6]
-    else:
-        fx, cx, fy, cy = info.k[0], info.k[2], info.k[4], info.k[5]
-    if fx == 0.0 and fy == 0.0:
-        return None
-    width, height = info.width, info.height
-    roi = info.roi
-    if roi.width and roi.height:
-        width, height = roi.width, roi.height
-        cx, cy = cx - roi.x_offset, cy - roi.y_offset
-    bin_x, bin_y = max(1, info.binning_x), max(1, info.binning_y)
-    model, coefficients = ("none", ()) if rectified else _distortion_of(info)
-    return CameraModel(
-        width=width // bin_x,
-        height=height // bin_y,
-        fx=fx / bin_x,
-        fy=fy / bin_y,
-        # Pixel (0, 0) is a pixel's centre: half a pixel is not scaled.
-        cx=(cx + 0.5) / bin_x - 0.5,
-        cy=(cy + 0.5) / bin_y - 0.5,
-        distortion_model=model,
-        distortion=coefficients,
-    )
-
-
-def _distortion_of(info: CameraInfo) -> tuple[str, tuple[float, ...]]:
-    coefficients = tuple(float(value) for value in info.d)
-    if not any(coefficients):
-        return "none", ()
-    model = DISTORTION_NAMES.get(info.distortion_model, info.distortion_model)
-    return model, coefficients
 
 
 def info_from_camera(camera: CameraModel) -> CameraInfo:

@@ -21,10 +21,11 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
+from mspr_ros.data.camera_info import is_rectified_topic
 from mspr_ros.errors import ImageError, MsprError
 from mspr_ros.localizer import Localizer
 from mspr_ros.ros.assembly import build_pipeline, camera_qos
-from mspr_ros.ros.camera_infos import CameraInfos, is_rectified_topic
+from mspr_ros.ros.camera_infos import CameraInfos
 from mspr_ros.ros.diagnostics import FrameStatistics
 from mspr_ros.ros.frames import Frame, LocalizerLike
 from mspr_ros.ros.loading import LocalizerFactory, load_localizer, one_line
