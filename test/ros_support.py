@@ -102,9 +102,14 @@ class Harness:
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         return {"context": self.context, "parameter_overrides": overrides}
 
-    def collect(self, kind: Any, topic: str, depth: int = 100) -> list[Any]:
+    def collect(self, kind: Any, topic: str, *, latched: bool = False) -> list[Any]:
+        """Gather a topic's messages; `latched` also those of publishers not yet discovered."""
         received: list[Any] = []
-        self.tester.create_subscription(kind, topic, received.append, QoSProfile(depth=depth))
+        durability = (
+            DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.SYSTEM_DEFAULT
+        )
+        qos = QoSProfile(depth=100, durability=durability)
+        self.tester.create_subscription(kind, topic, received.append, qos)
         return received
 
     def publisher(self, kind: Any, topic: str, qos: Any = 10) -> Any:

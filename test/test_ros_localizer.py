@@ -487,9 +487,8 @@ def test_a_scene_set_at_run_time_waits_for_reload_and_says_so(ros: Harness) -> N
         return FakeLocalizer()
 
     robot = Robot(ros, factory)
-    logs = ros.collect(Log, "/rosout")
+    logs = ros.collect(Log, "/rosout", latched=True)
     wait_until(lambda: robot.node.state_label == "active")
-    wait_until(lambda: ros.tester.count_publishers("/rosout") > 1)
     value = ParameterValue(type=4, string_value="office")
     request = SetParameters.Request(parameters=[Parameter(name="scene", value=value)])
     (result,) = ros.call(SetParameters, "localizer/set_parameters", request).results
