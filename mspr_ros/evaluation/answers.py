@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ from mspr_ros.errors import ImageError
 from mspr_ros.geometry import Array, quat_xyzw_from_rotation
 from mspr_ros.localizer import Localizer, PoseEstimate
 
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 ImageU8 = npt.NDArray[np.uint8]
 NO_POSITION = np.full(3, np.nan)
 NO_QUAT = np.full(4, np.nan)
@@ -41,6 +45,7 @@ class Answer:
             where the method has none.
         known_score: How familiar the picture is, to tell taught places from others: higher is
             more familiar; NaN where the method does not say.
+        timings: Milliseconds by stage, where the method tells; a batch's frames share alike.
     """
 
     scene: str
@@ -54,6 +59,7 @@ class Answer:
     orientation_cluster: int = -1
     covariance: Array = field(default_factory=lambda: NO_COVARIANCE)
     known_score: float = float("nan")
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 def no_answer(problem: str) -> Answer:
@@ -89,16 +95,23 @@ def ask_localizer(
     ) as bar:
         for frames, images in read_batches(dataset, batch_size, num_threads):
             cameras = [dataset.camera_of(frame) for frame in frames]
-            answers.extend(_ask_batch(localizer, images, cameras))
+            answers.extend(ask_batch(localizer, images, cameras))
             bar.update(len(frames))
     return answers
 
 
-def _ask_batch(
+def ask_batch(
     localizer: Localizer,
     images: Sequence[ImageU8 | ImageError],
     cameras: Sequence[CameraModel | None],
 ) -> list[Answer]:
+    """Localize pictures in one pass of the network, one answer each.
+
+    Args:
+        localizer: The network to ask.
+        images: The pictures, or why one cannot be had: that answer is without a pose.
+        cameras: Of each picture, where it is known.
+    """
     answers = [no_answer(str(image)) for image in images]
     readable = [row for row, image in enumerate(images) if not isinstance(image, ImageError)]
     pictures = [image for image in images if not isinstance(image, ImageError)]
@@ -135,6 +148,7 @@ def _answer_from_estimate(estimate: PoseEstimate) -> Answer:
         orientation_cluster=best.orientation_cluster,
         covariance=np.asarray(estimate.covariance, dtype=np.float64) if finite else NO_COVARIANCE,
         known_score=estimate.confidence if finite else float("nan"),
+        timings=dict(estimate.timings),
     )
 
 
@@ -146,20 +160,37 @@ def read_batches(
     Yields:
         Frames and their (H, W, 3) RGB uint8 pictures, or the error where one cannot be read.
     """
-    batches = [
-        dataset.frames[start : start + batch_size]
-        for start in range(0, len(dataset.frames), batch_size)
-    ]
+    return load_batches(dataset.frames, _read_or_error, batch_size, num_threads)
+
+
+def load_batches(
+    items: Iterable[Item],
+    load: Callable[[Item], Loaded],
+    batch_size: int,
+    num_threads: int = 2,
+) -> Iterator[tuple[tuple[Item, ...], list[Loaded]]]:
+    """Load items in threads batch by batch, the next batch while this one is worked on.
+
+    Nothing but these two batches is held, however many items there are.
+
+    Args:
+        items: What to load, taken one after the other from this thread.
+        load: Called in a thread; what it raises is raised here.
+        batch_size: Items to a batch; the last may be smaller.
+        num_threads: Threads that load.
+    """
+    source = iter(items)
     with ThreadPoolExecutor(max(1, num_threads)) as pool:
 
-        def submit(batch: Sequence[Frame]) -> list[Future[ImageU8 | ImageError]]:
-            return [pool.submit(_read_or_error, frame) for frame in batch]
+        def submit() -> tuple[tuple[Item, ...], list[Future[Loaded]]]:
+            batch = tuple(islice(source, batch_size))
+            return batch, [pool.submit(load, item) for item in batch]
 
-        waiting = submit(batches[0]) if batches else []
-        for index, batch in enumerate(batches):
-            reading = waiting
-            waiting = submit(batches[index + 1]) if index + 1 < len(batches) else []
-            yield batch, [future.result() for future in reading]
+        batch, loading = submit()
+        while batch:
+            following = submit()
+            yield batch, [future.result() for future in loading]
+            batch, loading = following
 
 
 def _read_or_error(frame: Frame) -> ImageU8 | ImageError:
