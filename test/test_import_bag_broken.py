@@ -232,7 +232,9 @@ def test_camera_info_of_another_size_is_told(tmp_path, capsys) -> None:
     assert_refused_in_one_line(bag, tmp_path, capsys, expected)
 
 
-def test_an_interruption_leaves_nothing_behind(tmp_path, capsys, monkeypatch) -> None:
+@pytest.fixture
+def interrupted(tmp_path, capsys, monkeypatch):
+    """A bag whose import was stopped at the fifth image; gives the bag and a list of encodings."""
     bag = write_bag(tmp_path / "bag", events())
     written = []
 
@@ -246,7 +248,40 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, capsys, monkeypatch) ->
     monkeypatch.setattr(cv2, "imencode", interrupt)
     assert run(bag, tmp_path / "data") == 130
     assert len(written) == 5
-    assert not list(tmp_path.glob("*data*"))
+    assert not (tmp_path / "data").exists()
+    written.clear()
+    written += ["in other tests"] * 5
+    return bag, written
+
+
+def frames_of(folder):
+    return (folder / "frames.csv").read_text()
+
+
+def test_an_interrupted_import_goes_on_where_it_stopped(tmp_path, interrupted) -> None:
+    bag, written = interrupted
+    half_line = tmp_path / ".data.partial" / "images.jsonl"
+    with open(half_line, "a") as file:
+        file.write('[0, 4, {"pa')
+    next((tmp_path / ".data.partial").rglob("*.png")).write_bytes(b"cut off")
+    assert run(bag, tmp_path / "data") == 0
+    total = len(list((tmp_path / "data").rglob("*.png")))
+    assert len(written) - 5 == total - 3  # four were there, one of them damaged
+    assert run(bag, tmp_path / "whole") == 0
+    assert frames_of(tmp_path / "data") == frames_of(tmp_path / "whole")
+    for image in (tmp_path / "whole").rglob("*.png"):
+        other = tmp_path / "data" / image.relative_to(tmp_path / "whole")
+        assert other.read_bytes() == image.read_bytes()
+    kept = sorted(path.name for path in (tmp_path / "data").iterdir())
+    assert kept == ["dataset.yaml", "frames.csv", "images"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_another_import_does_not_go_on_with_an_unfinished_one(tmp_path, interrupted) -> None:
+    bag, written = interrupted
+    assert run(bag, tmp_path / "data", "--pose", "/pose", "--max-frames", "3") == 0
+    assert len(written) - 5 == 3
+    assert len(list((tmp_path / "data").rglob("*.png"))) == 3
 
 
 def test_nothing_is_overwritten(tmp_path, capsys) -> None:

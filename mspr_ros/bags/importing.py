@@ -1,7 +1,7 @@
 """Turn bags into a dataset folder: all of it or nothing, in two passes and little memory.
 
 First the poses and the images' stamps are read and frames are chosen; then the images are
-streamed into the folder one by one.
+streamed into the folder one by one. Interrupted there, the same import goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -11,22 +11,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import cv2
-from tqdm import tqdm
-
-from mspr_ros.bags.images import file_suffix, is_compressed, rgb_from_message
-from mspr_ros.bags.reading import Bag
-from mspr_ros.bags.scanning import BagOptions, BagScan, camera_of, scan_bag
-from mspr_ros.camera import CameraModel
+from mspr_ros.bags.image_writer import ImageWriter, Recording
+from mspr_ros.bags.partial import partial_import
+from mspr_ros.bags.scanning import BagOptions, BagScan, scan_bag
 from mspr_ros.data.clock_offset import ClockOffset
 from mspr_ros.data.frame import Frame, name_problem
-from mspr_ros.data.importers import CAMERA_NAME, ImportSummary, cut_test_blocks
+from mspr_ros.data.importers import ImportSummary, cut_test_blocks
 from mspr_ros.data.recording import make_frame
 from mspr_ros.data.selection import select
-from mspr_ros.data.writer import new_folder, write_tables
-from mspr_ros.errors import DatasetError, ImageError, MsprError
+from mspr_ros.data.writer import write_tables
+from mspr_ros.errors import DatasetError, MsprError
 from mspr_ros.geometry import quat_xyzw_from_rotation
 
 
@@ -84,20 +79,25 @@ def import_bags(
     if problem := name_problem(scene, ""):
         raise DatasetError(problem)
     left_out: dict[str, int] = {}
-    recordings: list[_Recording] = []
+    recordings: list[Recording] = []
     for (path, split), sequence in zip(bags.items(), sequences, strict=True):
         scan = scan_bag(path, options)
-        recordings.append(_Recording(scan, _frames(scan, options, scene, sequence, split)))
+        recordings.append(Recording(scan, _frames(scan, options, scene, sequence, split)))
         _add(left_out, scan.left_out)
     if test_fraction > 0.0:
         _cut_test_blocks(recordings, test_fraction, test_blocks, left_out)
-    with new_folder(output) as folder:
-        writer = _ImageWriter(folder, options, jpeg_quality, left_out)
-        frames = [frame for rec in recordings for frame in writer.write(rec)]
+    key = {
+        "bags": [[str(path.absolute()), split, _state(path)] for path, split in bags.items()],
+        "options": repr(options),
+        "other": [scene, test_fraction, test_blocks, jpeg_quality],
+    }
+    with partial_import(output, key) as partial:
+        writer = ImageWriter(partial, options, jpeg_quality, left_out)
+        frames = [frame for n, rec in enumerate(recordings) for frame in writer.write(n, rec)]
         if not frames:
             raise MsprError("no frame to import: " + _told(left_out))
         write_tables(
-            folder,
+            partial.folder,
             name=name or output.absolute().name,
             frames=frames,
             cameras=writer.cameras,
@@ -116,14 +116,6 @@ def import_bags(
         for rec, seq in zip(recordings, sequences, strict=True)
     ]
     return summary, reports
-
-
-@dataclass
-class _Recording:
-    """A bag and the frames chosen from it, by their places among its images."""
-
-    scan: BagScan
-    frames: dict[int, Frame]
 
 
 def _frames(
@@ -146,7 +138,7 @@ def _frames(
 
 
 def _cut_test_blocks(
-    recordings: Sequence[_Recording], fraction: float, num_blocks: int, left_out: dict[str, int]
+    recordings: Sequence[Recording], fraction: float, num_blocks: int, left_out: dict[str, int]
 ) -> None:
     frames = tuple(frame for rec in recordings for frame in rec.frames.values())
     cut = cut_test_blocks(frames, fraction, num_blocks, left_out)
@@ -157,80 +149,6 @@ def _cut_test_blocks(
             for ordinal, frame in rec.frames.items()
             if (frame.sequence, frame.image) in kept
         }
-
-
-class _ImageWriter:
-    """Stream the chosen images of bags into a dataset folder, and name their cameras."""
-
-    def __init__(
-        self, folder: Path, options: BagOptions, jpeg_quality: int, left_out: dict[str, int]
-    ) -> None:
-        self._folder = folder
-        self._options = options
-        self._jpeg_quality = jpeg_quality
-        self._left_out = left_out
-        self.cameras: dict[str, CameraModel] = {}
-
-    def write(self, recording: _Recording) -> list[Frame]:
-        """Write the images of one bag and give its frames, complete."""
-        scan, wanted = recording.scan, recording.frames
-        frames: list[Frame] = []
-        last = max(wanted, default=-1)
-        progress = tqdm(
-            total=len(wanted), desc=f"writing {scan.path.name}", unit="image", disable=None
-        )
-        with Bag(scan.path, tolerant=True) as bag, progress:
-            for ordinal, message in enumerate(bag.messages([scan.image_topic])):
-                if ordinal > last:
-                    break
-                if ordinal not in wanted:
-                    continue
-                progress.update()
-                try:
-                    frames.append(self._write(wanted[ordinal], message.deserialize(), scan))
-                except (ImageError, DatasetError) as error:
-                    _add(self._left_out, {str(error): 1})
-        return frames
-
-    def _write(self, frame: Frame, message: Any, scan: BagScan) -> Frame:
-        """Write one image.
-
-        Raises:
-            ImageError: If it cannot be decoded, or is not of its camera's size.
-        """
-        pixels = rgb_from_message(message)
-        height, width = pixels.shape[:2]
-        frame_id = str(message.header.frame_id)
-        camera = camera_of(self._options, scan.cameras, frame_id, width, height)
-        if camera is not None and (camera.width, camera.height) != (width, height):
-            raise ImageError(
-                f"the image is {width}x{height} but its camera {camera.width}x{camera.height}"
-            )
-        suffix = file_suffix(message) if is_compressed(message) else ""
-        suffix = suffix or (".jpg" if self._jpeg_quality else ".png")
-        path = self._folder / frame.image.with_name(frame.image.name + suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if is_compressed(message) and file_suffix(message):
-            path.write_bytes(bytes(memoryview(message.data)))
-        else:
-            quality = [cv2.IMWRITE_JPEG_QUALITY, self._jpeg_quality] if self._jpeg_quality else []
-            bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-            done, encoded = cv2.imencode(suffix, bgr, quality)
-            if not done:
-                raise ImageError(f"OpenCV could not encode an image as {suffix}")
-            path.write_bytes(encoded.tobytes())
-        return replace(frame, image=path, camera=self._camera_name(camera, frame_id))
-
-    def _camera_name(self, camera: CameraModel | None, frame_id: str) -> str:
-        """Name a camera by its optical frame; another model of the same name gets a number."""
-        if camera is None:
-            return ""
-        base = frame_id.lstrip("/").removesuffix("_optical_frame").removesuffix("_optical")
-        name = base = base or CAMERA_NAME
-        number = 2
-        while self.cameras.setdefault(name, camera) != camera:
-            name, number = f"{base}-{number}", number + 1
-        return name
 
 
 def _sequence_names(paths: Sequence[Path]) -> list[str]:
@@ -244,6 +162,12 @@ def _sequence_names(paths: Sequence[Path]) -> list[str]:
             name, number = f"{base}-{number}", number + 1
         names.append(name)
     return names
+
+
+def _state(path: Path) -> list[tuple[str, int, int]]:
+    """Tell a bag's files from others: names, sizes and times of change."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def _file_name(text: str) -> str:

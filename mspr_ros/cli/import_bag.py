@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--val-bag", type=Path, action="append", default=[], metavar="BAG", help="to validate on"
     )
     _add_clock_arguments(parser)
-    _add_selection_arguments(parser)
+    add_selection_arguments(parser)
 
 
 def _add_clock_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +83,8 @@ def _add_clock_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_selection_arguments(parser: argparse.ArgumentParser) -> None:
+def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare which frames of a bag to keep."""
     frames = parser.add_argument_group("selection of frames (bag)")
     frames.add_argument(
         "--min-translation",
@@ -174,16 +177,26 @@ def run(args: argparse.Namespace, intrinsics: Intrinsics | CameraModel | None) -
         ),
         intrinsics=intrinsics,
     )
-    summary, reports = import_bags(
-        _splits(args),
-        args.output,
-        options,
-        scene=args.scene,
-        name=args.name,
-        test_fraction=args.test_fraction,
-        test_blocks=args.test_blocks,
-        jpeg_quality=args.jpeg_quality,
-    )
+    try:
+        summary, reports = import_bags(
+            _splits(args),
+            args.output,
+            options,
+            scene=args.scene,
+            name=args.name,
+            test_fraction=args.test_fraction,
+            test_blocks=args.test_blocks,
+            jpeg_quality=args.jpeg_quality,
+        )
+    except KeyboardInterrupt:
+        print("the images so far are kept: the same command goes on from there", file=sys.stderr)
+        raise
+    print_reports(reports)
+    return BagResult(summary, reports)
+
+
+def print_reports(reports: Sequence[BagReport]) -> None:
+    """Say what came of each bag."""
     for report in reports:
         print(f"{report.bag}: {report.frames} frames, sequence {report.sequence}")
         if report.offset:
@@ -195,7 +208,6 @@ def run(args: argparse.Namespace, intrinsics: Intrinsics | CameraModel | None) -
             )
         for note in report.notes:
             print(f"  {note}")
-    return BagResult(summary, reports)
 
 
 def _splits(args: argparse.Namespace) -> dict[Path, str]:
