@@ -34,7 +34,7 @@ class BagOptions:
     """What to take from a bag.
 
     Args:
-        pose: Where poses come from: `tf:FRAME->FRAME`, or a topic.
+        pose: Where poses come from: `tf:FRAME->FRAME`, or a topic; empty to ask for none.
         image_topic: Topic of the images; empty where there is only one.
         camera_info_topic: Topic of their CameraInfo; empty for the one beside the images.
         extrinsic: From the body that the poses are of to the camera; empty for the camera's own.
@@ -43,9 +43,10 @@ class BagOptions:
         estimate_offset: Find that offset from the images' rotation.
         selection: Which frames to keep.
         intrinsics: The camera of all images, whatever the bag says.
+        every_image: Keep images without a pose too.
     """
 
-    pose: str
+    pose: str = ""
     image_topic: str = ""
     camera_info_topic: str = ""
     extrinsic: str = ""
@@ -54,18 +55,19 @@ class BagOptions:
     estimate_offset: bool = False
     selection: Selection = field(default_factory=Selection)
     intrinsics: Intrinsics | CameraModel | None = None
+    every_image: bool = False
 
 
 @dataclass(frozen=True)
 class BagScan:
-    """What the first pass found; images without a pose are not among them.
+    """What the first pass found; images without a pose are among them only if asked for.
 
     Args:
         path: The bag.
         image_topic: The topic of its images.
         ordinals: (N,) the images' places among the messages of that topic.
         stamps_ns: (N,) their stamps, by the camera's clock.
-        T_map_cam: (N, 4, 4) the camera's poses.
+        T_map_cam: (N, 4, 4) the camera's poses; NaN where there is none.
         sharpnesses: (N,), where blur is asked for.
         frame_ids: The name of the optical frame of each.
         cameras: The cameras the bag tells.
@@ -91,7 +93,8 @@ def scan_bag(path: Path, options: BagOptions) -> BagScan:
     """Read the poses of a bag and the stamps of its images, holding no image but one.
 
     Raises:
-        MsprError: If the bag, a topic or a frame is not there, or no image has a pose.
+        MsprError: If the bag, a topic or a frame is not there, or no image has a pose although
+            poses are asked for.
     """
     with Bag(path, tolerant=True) as bag:
         scanner = _Scanner(bag, options)
@@ -125,8 +128,11 @@ class _Scanner:
         self._image_topic = find_topic(topics, (IMAGE, COMPRESSED_IMAGE), options.image_topic)
         self._num_images = sum(t.count for t in topics if t.name == self._image_topic)
         self._info_topic = camera_info_topic(topics, self._image_topic, options.camera_info_topic)
-        self._source = PoseSource(options.pose, options.extrinsic, topics)
-        self.topics = frozenset({self._image_topic, *self._source.topics} | self._info_topics())
+        self._source = (
+            PoseSource(options.pose, options.extrinsic, topics) if options.pose else None
+        )
+        pose_topics = self._source.topics if self._source else frozenset()
+        self.topics = frozenset({self._image_topic, *pose_topics} | self._info_topics())
         self._cameras = BagCameras(is_rectified_topic(self._image_topic))
         self._tracker = RotationTracker()
         self._stamps, self._ordinals = array("q"), array("q")
@@ -149,7 +155,7 @@ class _Scanner:
                 self._cameras.take(message.deserialize())
             except DatasetError as error:
                 self._cameras.unusable[str(error)] = self._cameras.unusable.get(str(error), 0) + 1
-        else:
+        elif self._source is not None:
             self._source.take(message)
 
     def _take_image(self, message: BagMessage) -> None:
@@ -199,39 +205,54 @@ class _Scanner:
             DatasetError: If no image has one, or frames do not fit.
         """
         path, options = self._bag.path, self._options
+        stamps = np.array(self._stamps, dtype=np.int64)
         try:
-            self._source.finish()
-            note = self._source.check_frames(self._frame_ids[0] if self._frame_ids else "")
-            stamps = np.array(self._stamps, dtype=np.int64)
-            offset = self._estimate() if options.estimate_offset and len(stamps) else None
-            shift_ns = round((offset.seconds if offset else options.offset_s) * 1e9)
-            poses, valid = self._source.at(stamps + shift_ns, options.max_gap_s)
+            poses, valid, offset, note = self._poses(stamps)
         except DatasetError as error:
             raise DatasetError(f"{path}: {error}") from None
-        without = int(np.count_nonzero(~valid))
-        self._leave_out(f"no poses around the image within {options.max_gap_s:g} s", without)
-        if not np.any(valid):
+        kept = np.ones(len(stamps), dtype=bool) if options.every_image else valid
+        if not np.any(valid if self._source else kept):
+            self._leave_out(self._without_pose, int(np.count_nonzero(~valid)))
             reasons = "; ".join(f"{count}: {why}" for why, count in self._left_out.items())
             damage = f" ({self._bag.damage})" if self._bag.damage else ""
             raise DatasetError(
                 f"{path}: none of its {self._ordinal + 1} images can be used{damage}: {reasons}"
             )
+        self._leave_out(self._without_pose, int(np.count_nonzero(~kept)))
         measured = options.selection.min_sharpness > 0.0
         return BagScan(
             path=path,
             image_topic=self._image_topic,
-            ordinals=np.array(self._ordinals, dtype=np.int64)[valid],
-            stamps_ns=stamps[valid],
-            T_map_cam=poses[valid],
-            sharpnesses=np.array(self._sharpnesses)[valid] if measured else None,
-            frame_ids=tuple(np.array(self._frame_ids, dtype=object)[valid]),
+            ordinals=np.array(self._ordinals, dtype=np.int64)[kept],
+            stamps_ns=stamps[kept],
+            T_map_cam=np.where(valid[:, None, None], poses, np.nan)[kept],
+            sharpnesses=np.array(self._sharpnesses)[kept] if measured else None,
+            frame_ids=tuple(np.array(self._frame_ids, dtype=object)[kept]),
             cameras=self._cameras,
             offset=offset,
             left_out=self._left_out,
             notes=tuple(self._notes(note)),
         )
 
-    def _estimate(self) -> ClockOffset:
+    @property
+    def _without_pose(self) -> str:
+        return f"no poses around the image within {self._options.max_gap_s:g} s"
+
+    def _poses(
+        self, stamps: npt.NDArray[np.int64]
+    ) -> tuple[Array, npt.NDArray[np.bool_], ClockOffset | None, str]:
+        """Find the images' poses and which are known, the clocks' offset, and a remark."""
+        if self._source is None:
+            return np.zeros((len(stamps), 4, 4)), np.zeros(len(stamps), dtype=bool), None, ""
+        options = self._options
+        self._source.finish()
+        note = self._source.check_frames(self._frame_ids[0] if self._frame_ids else "")
+        offset = self._estimate(self._source) if options.estimate_offset and len(stamps) else None
+        shift_ns = round((offset.seconds if offset else options.offset_s) * 1e9)
+        poses, valid = self._source.at(stamps + shift_ns, options.max_gap_s)
+        return poses, valid, offset, note
+
+    def _estimate(self, source: PoseSource) -> ClockOffset:
         if self._options.intrinsics is None and not self._cameras.known:
             raise DatasetError(
                 "estimating the clocks' offset takes the camera's intrinsics, and the bag has no "
@@ -239,17 +260,17 @@ class _Scanner:
             )
         pairs, rotvecs = self._tracker.measured()
         return estimate_offset(
-            pairs, rotvecs, lambda stamps: self._source.at(stamps, self._options.max_gap_s)
+            pairs, rotvecs, lambda stamps: source.at(stamps, self._options.max_gap_s)
         )
 
     def _notes(self, frames_note: str) -> list[str]:
         source = self._source
         notes = [self._bag.damage, frames_note, *self._cameras.notes()]
         if not self._cameras.known and self._options.intrinsics is None:
-            notes.append("no usable camera_info: the dataset has no intrinsics for these images")
-        if source.backwards:
+            notes.append("no usable camera_info: these images have no intrinsics")
+        if source is not None and source.backwards:
             notes.append(f"{source.backwards} poses left out: time ran backwards")
-        if source.unusable:
+        if source is not None and source.unusable:
             notes.append(f"{source.unusable} poses left out: broken")
         return [note for note in notes if note]
 
