@@ -49,8 +49,11 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend."""
-        queries = self.split(self.query(query))  # (B, heads, Q, D / heads)
-        if query.shape[1] * self.num_heads < min(key.shape[1:]):
+        return self.attend(self.split(self.query(query)), key, value)
+
+    def attend(self, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend with queries that are projected and split: (B, heads, Q, D / heads)."""
+        if queries.shape[2] * self.num_heads < min(key.shape[1:]):
             attended = self._attend_unprojected(queries, key, value)
         else:
             attended = self._attend(queries, key, value)
