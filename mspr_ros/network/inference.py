@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mspr_ros.network.regressor import PoseRegressor
-from mspr_ros.network.transformer import Attention, EncoderLayer, SceneTransformer
+from mspr_ros.network.transformer import DecoderLayer, EncoderLayer, SceneTransformer
 
 _PROBE_PX = 64  # any size that all strides divide
 
@@ -31,7 +31,8 @@ def prepare_for_inference(network: PoseRegressor, height: int, width: int) -> Po
 
     Args:
         network: In evaluation mode.
-        height, width: Of the input in pixels; other sizes are refused by the copy.
+        height: Of the input, in pixels; other sizes are refused by the copy.
+        width: Likewise.
     """
     assert not network.training, "a network in training has no fixed answers"
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
@@ -41,7 +42,7 @@ def prepare_for_inference(network: PoseRegressor, height: int, width: int) -> Po
         encodings = [(size, prepared.position_encoding(*size)) for size in sizes]
         tables = {len(encoding): encoding for _, encoding in encodings}
         fold_batch_norms(prepared.backbone.body)
-        prepared.backbone.to(memory_format=torch.channels_last)
+        prepared.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         prepared.position_encoding = ConstantEncoding(encodings)
         for name in ("position_transformer", "orientation_transformer"):
             task = getattr(prepared, name)
@@ -134,6 +135,8 @@ class InferenceEncoderLayer(nn.Module):
     of the map's size, kept with the biases in a table of (N, 3 D). Shape: (B, N, D) -> same.
     """
 
+    weight: Tensor
+
     def __init__(self, layer: EncoderLayer, encodings: Iterable[Tensor]) -> None:
         super().__init__()
         attention = layer.attention
@@ -189,10 +192,11 @@ class InferenceTransformer(nn.Module):
         self.decoder_norm = task.decoder_norm
         self.scene_queries = task.scene_queries
         first = task.decoder[0]
+        assert isinstance(first, DecoderLayer)
         scenes = task.scene_queries.weight.unsqueeze(0)  # (1, S, D)
         normed = first.norm_self_attention(torch.zeros_like(scenes))
         targets = first.self_attention(normed + scenes, normed + scenes, normed)
-        cross: Attention = first.cross_attention
+        cross = first.cross_attention
         queries = cross.split(cross.query(first.norm_cross_attention(targets) + scenes))
         self.register_buffer("first_targets", targets, persistent=False)  # (1, S, D)
         self.register_buffer("first_queries", queries, persistent=False)  # (1, heads, S, ...)
@@ -209,6 +213,7 @@ class InferenceTransformer(nn.Module):
         scenes = self.scene_queries.weight
         keys = memory + encoding  # once for all layers
         for number, layer in enumerate(self.decoder):
+            assert isinstance(layer, DecoderLayer)
             if number == 0:
                 targets = self.first_targets
                 queries = self.first_queries.expand(memory.shape[0], -1, -1, -1)
