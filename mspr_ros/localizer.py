@@ -97,6 +97,7 @@ class Localizer:
         self.metadata: BundleMetadata = bundle.metadata
         self.content_hash = bundle.content_hash
         self.device = device
+        self.backend, self.precision = "torch", "fp32"
         self.min_confidence = min_confidence
         self.network: PoseRegressor = bundle.network.to(device).eval()
         self.preprocessor = Preprocessor(bundle.metadata.preprocess)

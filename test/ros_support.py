@@ -47,7 +47,7 @@ class FakeLocalizer:
             scene_names=("kitchen", "office"),
             calibration=None,
         )
-        self.device = "cpu"
+        self.device, self.backend, self.precision = "cpu", "fake", "fp32"
         self.content_hash = "0123456789ab"
         self.min_confidence = 0.0
         self.answer = answer

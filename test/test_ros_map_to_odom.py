@@ -16,7 +16,6 @@ from rclpy.parameter import Parameter
 from ros_support import COVARIANCE, Harness, harness, image_message, wait_until
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
-from std_srvs.srv import Trigger
 from test_ros_localizer import Robot, change_state
 from tf2_msgs.msg import TFMessage
 from tiny import make_tiny_bundle
@@ -506,13 +505,13 @@ def test_on_request_tells_it_with_the_answer_of_localize(ros: Harness) -> None:
     robot = AskedRobot(ros, "never")
     stamp_ns = robot.wheels.now_ns()
     robot.see(stamp_ns)
-    assert "initialpose" not in ros.call(Trigger, "localizer/localize").message
+    assert "initialpose" not in robot.ask(image_message(stamp_ns)).message
     (result,) = robot.node.set_parameters([Parameter("publish_initialpose", value="on_request")])
     assert result.successful
     robot.see(stamp_ns)
     robot.told("answered", "3")
     assert robot.num_told() == 0
-    answer = ros.call(Trigger, "localizer/localize")
+    answer = robot.ask(image_message(stamp_ns))
     assert answer.success and answer.message.endswith("; initialpose published")
     wait_until(lambda: robot.initial)
     assert ns_from_stamp(robot.initial[0].header.stamp) == stamp_ns
@@ -522,7 +521,7 @@ def test_on_request_without_a_base_says_why_not(ros: Harness) -> None:
     robot = Robot(ros, publish_initialpose="on_request", tf_timeout_s=0.1)
     robot.start_camera()
     robot.send(5)
-    answer = ros.call(Trigger, "localizer/localize")
+    answer = robot.ask(image_message(5))
     assert answer.success
     assert "initialpose not published: no transform from base_link" in answer.message
     robot.told("last_tf_problem", "no initialpose: ")

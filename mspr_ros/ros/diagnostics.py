@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 WINDOW = 500  # frames that the latency percentiles are taken over
 RATE_WINDOW_S = 5.0
+PERCENTILES = (50, 95, 99)
+# Older stamps are of a recording, or of another clock: how long ago they were is no latency.
+LONGEST_LATENCY_MS = 60_000.0
 
 # Where a frame's time goes, in this order; `total` is reception to the last message published.
 STAGES = ("wait", "decode", "preprocess", "network", "publish", "total", "stamp_to_pose")
@@ -29,6 +33,7 @@ class FrameStatistics:
         self._latencies: deque[dict[str, float]] = deque(maxlen=WINDOW)
         self._answered_s: deque[float] = deque(maxlen=10_000)
         self._received_s: deque[float] = deque(maxlen=10_000)
+        self._ages_ms: deque[float] = deque(maxlen=WINDOW)
         self.answered = 0
         self._rejections: Counter[str] = Counter()
         self._malformed: Counter[str] = Counter()
@@ -37,10 +42,15 @@ class FrameStatistics:
         self._tf: Counter[str] = Counter()
         self._tf_problem_s = -float("inf")
 
-    def received(self) -> None:
-        """Note that an image has come in."""
+    def received(self, age_ms: float = math.nan) -> None:
+        """Note that an image has come in, and how long after its stamp.
+
+        An age below zero or above `LONGEST_LATENCY_MS` is that of another clock, or of none.
+        """
         with self._lock:
             self._received_s.append(self._clock_s())
+            if 0.0 <= age_ms < LONGEST_LATENCY_MS:
+                self._ages_ms.append(age_ms)
 
     def answer(self, latencies_ms: Mapping[str, float]) -> None:
         """Note a published pose and where its time went, by `STAGES`."""
@@ -116,14 +126,21 @@ class FrameStatistics:
             values.update({f"malformed_{k}": str(n) for k, n in self._malformed.items()})
             values.update({f"tf_{k}": str(n) for k, n in self._tf.items()})
             values.update(self._last)
-            latencies = list(self._latencies)
+            latencies, ages_ms = list(self._latencies), list(self._ages_ms)
+        values.update(_percentiles("age_at_arrival", ages_ms))
         for stage in STAGES:
             times = [latency[stage] for latency in latencies if stage in latency]
-            if times:
-                for percent in (50, 95, 99):
-                    value = np.percentile(times, percent)
-                    values[f"latency_{stage}_p{percent}_ms"] = f"{value:.1f}"
+            values.update(_percentiles(f"latency_{stage}", times))
         return values
+
+
+def _percentiles(name: str, times_ms: Sequence[float]) -> dict[str, str]:
+    if not times_ms:
+        return {}
+    values = np.percentile(times_ms, PERCENTILES)
+    return {
+        f"{name}_p{p}_ms": f"{value:.1f}" for p, value in zip(PERCENTILES, values, strict=True)
+    }
 
 
 def _rate_hz(times_s: deque[float], now_s: float) -> float:

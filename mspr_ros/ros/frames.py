@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from sensor_msgs.msg import CompressedImage, Image
@@ -20,6 +21,8 @@ class LocalizerLike(Protocol):
 
     metadata: Any
     device: Any
+    backend: str
+    precision: str
     content_hash: str
     min_confidence: float
 
@@ -44,6 +47,52 @@ class Frame:
     def instead_of(self, older: Frame) -> Frame:
         """Take over whoever waits for the answer to an older frame."""
         return replace(self, reply=self.reply or older.reply)
+
+
+class OneShot:
+    """Ask for the next image's answer: one asks and waits, the image's way picks it up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: SimpleQueue[tuple[bool, str]] | None = None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for an image."""
+        with self._lock:
+            return self._waiting is not None
+
+    def take(self) -> SimpleQueue[tuple[bool, str]] | None:
+        """Give what the image at hand is to be answered to, if anybody asked."""
+        with self._lock:
+            reply, self._waiting = self._waiting, None
+            return reply
+
+    def ask(
+        self, timeout_s: float, still_asked: Callable[[], bool], topic: str
+    ) -> tuple[bool, str]:
+        """Wait for the answer to the next image.
+
+        Args:
+            timeout_s: The longest wait.
+            still_asked: Ends the wait when it says no.
+            topic: Of the images, for the message.
+
+        Returns:
+            Whether there is a pose, and the pose in words or the reason.
+        """
+        reply: SimpleQueue[tuple[bool, str]] = SimpleQueue()
+        with self._lock:
+            self._waiting = reply
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s and still_asked():
+            try:
+                return reply.get(timeout=0.1)
+            except Empty:
+                continue
+        if self.take() is not None:
+            return False, f"no image came on {topic} within {timeout_s:g} s"
+        return False, "not answered: the node stopped, or the network takes too long"
 
 
 @dataclass(frozen=True)

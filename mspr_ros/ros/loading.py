@@ -1,10 +1,12 @@
-"""Load the bundle that the node's parameters name."""
+"""Load the bundle that the node's parameters name; on the CPU where the GPU has no room for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
 from rclpy.node import Node
 
 from mspr_ros.errors import MsprError
@@ -15,30 +17,93 @@ from mspr_ros.ros.resources import shared_path
 LocalizerFactory = Callable[..., LocalizerLike]
 
 
-def load_localizer(
-    node: Node, parameters: NodeParameters, factory: LocalizerFactory
-) -> LocalizerLike:
-    """Load the bundle and run it once, so that the first image does not wait for that.
+class BundleLoader:
+    """Load what the parameters ask for.
 
-    Raises:
-        MsprError: If the bundle is missing or damaged, or device or scene cannot be had.
+    Args:
+        node: Says in its log what is unexpected.
+        parameters: Its parameters.
+        factory: Called as `Localizer.load` is.
     """
-    bundle = parameters["bundle"]
-    if not bundle:
-        bundle = str(shared_path("models/demo"))
-        node.get_logger().warning(
-            "no bundle given: using the demo one, which knows only the simulator's rooms"
+
+    def __init__(self, node: Node, parameters: NodeParameters, factory: LocalizerFactory) -> None:
+        self._node = node
+        self._parameters = parameters
+        self.factory = factory
+        self._last: dict[str, Any] = {}  # what the factory was called with
+        self.fallback = ""  # why the CPU does the GPU's work; empty where it does not
+
+    def load(self) -> LocalizerLike:
+        """Load the bundle and run it once, so that the first image does not wait for that.
+
+        A GPU without room for it makes way for the CPU; see `load_on_cpu`.
+
+        Raises:
+            MsprError: If the bundle is missing or damaged, or device or scene cannot be had.
+        """
+        arguments = self._arguments()
+        try:
+            localizer = self._load(arguments)
+        except Exception as error:
+            if arguments["device"] == "cpu" or not is_out_of_memory(error):
+                raise
+            return self._on_cpu(arguments, error)
+        self.fallback = ""
+        return localizer
+
+    def load_on_cpu(self, error: Exception) -> LocalizerLike:
+        """Load the last bundle on the CPU since the GPU is out of memory, and say so.
+
+        Args:
+            error: What the GPU raised.
+
+        Raises:
+            MsprError: If the bundle is missing or damaged.
+        """
+        return self._on_cpu(self._last, error)
+
+    def _on_cpu(self, arguments: dict[str, Any], error: Exception) -> LocalizerLike:
+        # torch tells the sizes in its first sentence, then much advice.
+        reason = one_line(error).split(". ")[0]
+        self.fallback = (
+            "the GPU is out of memory: the CPU answers instead, more slowly; free memory on the "
+            f"GPU, then call ~/reload ({reason})"
         )
-    localizer = factory(
-        bundle,
-        device=parameters["device"],
-        backend=parameters["backend"],
-        precision=parameters["precision"],
-        scene=parameters["scene"],
+        self._node.get_logger().error(self.fallback)
+        localizer = self._load({**arguments, "device": "cpu"})
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what is left there is of use to others
+        return localizer
+
+    def _arguments(self) -> dict[str, Any]:
+        bundle = self._parameters["bundle"]
+        if not bundle:
+            bundle = str(shared_path("models/demo"))
+            self._node.get_logger().warning(
+                "no bundle given: using the demo one, which knows only the simulator's rooms"
+            )
+        names = ("device", "backend", "precision", "scene")
+        return {"bundle": bundle, **{name: self._parameters[name] for name in names}}
+
+    def _load(self, arguments: dict[str, Any]) -> LocalizerLike:
+        localizer = self.factory(arguments["bundle"], **_without_bundle(arguments))
+        size = localizer.metadata.preprocess
+        localizer.localize(np.zeros((size.height, size.width, 3), np.uint8))
+        self._last = arguments
+        return localizer
+
+
+def _without_bundle(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name != "bundle"}
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether a GPU had no room: torch's own error, or that of a library it calls."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and (
+        "ALLOC_FAILED" in str(error) or "CUDA out of memory" in str(error)
     )
-    size = localizer.metadata.preprocess
-    localizer.localize(np.zeros((size.height, size.width, 3), np.uint8))
-    return localizer
 
 
 def one_line(error: Exception) -> str:

@@ -10,7 +10,6 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 import tf2_ros
@@ -26,9 +25,10 @@ from mspr_ros.errors import ImageError, MsprError
 from mspr_ros.localizer import Localizer
 from mspr_ros.ros.assembly import build_pipeline, camera_qos
 from mspr_ros.ros.camera_infos import CameraInfos
+from mspr_ros.ros.conversions import ns_from_stamp
 from mspr_ros.ros.diagnostics import FrameStatistics
-from mspr_ros.ros.frames import Frame, LocalizerLike
-from mspr_ros.ros.loading import LocalizerFactory, load_localizer, one_line
+from mspr_ros.ros.frames import Frame, LocalizerLike, OneShot
+from mspr_ros.ros.loading import BundleLoader, LocalizerFactory, is_out_of_memory, one_line
 from mspr_ros.ros.outputs import PoseOutputs
 from mspr_ros.ros.parameter_specs import NodeParameters
 from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS
@@ -60,8 +60,8 @@ class LocalizerNode(LifecycleNode):
         self, localizer_factory: LocalizerFactory = Localizer.load, **node_arguments: Any
     ) -> None:
         super().__init__("localizer", **node_arguments)
-        self._factory = localizer_factory
         self._settings = NodeParameters(self, LOCALIZER_PARAMETERS)
+        self._loader = BundleLoader(self, self._settings, localizer_factory)
         self._statistics = FrameStatistics()
         self._failure = ""  # why the last configure or reload failed
         self._last_warned_s: dict[str, float] = {}
@@ -75,7 +75,7 @@ class LocalizerNode(LifecycleNode):
         self._services_in: list[Any] = []
         # What on_activate creates and on_deactivate releases.
         self._worker: NewestFrameWorker[Frame] | None = None
-        self._newest: Image | CompressedImage | None = None
+        self._asked = OneShot()  # ~/localize waits for the next image
         # Diagnostics stand apart: they must also tell why the node is not configured. Their timer
         # runs on a clock that never stands still, simulated time or not.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -104,7 +104,6 @@ class LocalizerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start answering images."""
         assert self._pipeline is not None, "only a configured node is activated"
-        self._newest = None  # of an earlier time: no answer to ~/localize now
         self._pipeline.tf_outputs.start()
         self._worker = NewestFrameWorker(
             self._pipeline.process,
@@ -146,7 +145,7 @@ class LocalizerNode(LifecycleNode):
     # Creating and releasing --------------------------------------------------------------------
 
     def _load(self) -> LocalizerLike:
-        localizer = load_localizer(self, self._settings, self._factory)
+        localizer = self._loader.load()
         self.get_logger().info(
             f"bundle {localizer.content_hash} on {localizer.device}: "
             f"{', '.join(localizer.metadata.scene_names)}"
@@ -208,7 +207,6 @@ class LocalizerNode(LifecycleNode):
                 self._outputs.release()
             self._subscriptions_in, self._services_in = [], []
             self._tf_listener = self._outputs = self._cameras = self._pipeline = None
-            self._newest = None
 
     def _stop_worker(self) -> None:
         worker, self._worker = self._worker, None
@@ -222,9 +220,9 @@ class LocalizerNode(LifecycleNode):
     def _on_image(self, message: Image | CompressedImage) -> None:
         worker = self._worker  # once: deactivation may take it away meanwhile
         if worker is not None:
-            self._statistics.received()
-            self._newest = message
-            worker.submit(Frame(message))
+            self._statistics.received(self._age_ms(message.header.stamp))
+            reply = self._asked.take()
+            worker.submit(Frame(message, reply=reply), urgent=reply is not None)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         if self._cameras is None:
@@ -236,29 +234,19 @@ class LocalizerNode(LifecycleNode):
             self._warn("camera_info", f"camera_info not used: {error}")
 
     def _on_localize(self, request: Any, response: Trigger.Response) -> Trigger.Response:
-        """Localize the newest image now, whatever max_rate_hz says."""
-        worker, message = self._worker, self._newest
-        response.success = False
-        if worker is None:
-            response.message = "the node is not active"
-        elif message is None:
-            response.message = "no image has been received yet"
-        else:
-            response.success, response.message = self._answer_to(worker, message)
-        return response
+        """Localize the next image at once, whatever max_rate_hz says.
 
-    def _answer_to(
-        self, worker: NewestFrameWorker[Frame], message: Image | CompressedImage
-    ) -> tuple[bool, str]:
-        reply: SimpleQueue[tuple[bool, str]] = SimpleQueue()
-        worker.submit(Frame(message, reply=reply), urgent=True)
-        deadline_s = time.monotonic() + LOCALIZE_TIMEOUT_S
-        while time.monotonic() < deadline_s and self._worker is worker:
-            try:
-                return reply.get(timeout=0.1)
-            except Empty:
-                continue
-        return False, "not answered: the node stopped, or the network takes too long"
+        The next, not the last: a camera that died a minute ago must not place the robot now.
+        """
+        worker = self._worker
+        if worker is None:
+            response.success, response.message = False, "the node is not active"
+        else:
+            topic = self._subscriptions_in[0].topic_name
+            response.success, response.message = self._asked.ask(
+                LOCALIZE_TIMEOUT_S, still_asked=lambda: self._worker is worker, topic=topic
+            )
+        return response
 
     def _on_reload(self, request: Any, response: Trigger.Response) -> Trigger.Response:
         """Load the bundle anew and swap it in between two images; a bad one changes nothing."""
@@ -267,7 +255,7 @@ class LocalizerNode(LifecycleNode):
                 pipeline = self._pipeline
                 if pipeline is None:
                     raise MsprError("the node is not configured")
-                localizer = self._load()
+                localizer = self._load()  # meanwhile the old one answers
                 pipeline.swap(localizer)
         except Exception as error:  # told to the caller and in diagnostics
             self._failure = f"reload failed, the old bundle goes on: {one_line(error)}"
@@ -286,8 +274,26 @@ class LocalizerNode(LifecycleNode):
     def _frame_failed(self, error: Exception) -> None:
         if not self.context.ok():
             return  # shutting down: the publishers are gone
+        if is_out_of_memory(error) and self._go_on_on_cpu(error):
+            return
         detail = "".join(traceback.format_exception(error))
         self._warn("failed", f"image not answered: {one_line(error)}\n{detail}")
+
+    def _go_on_on_cpu(self, error: Exception) -> bool:
+        """Swap in the same bundle on the CPU, unless the GPU was not the reason."""
+        pipeline = self._pipeline
+        if pipeline is None or str(pipeline.localizer.device) == "cpu":
+            return False
+        try:
+            pipeline.swap(self._loader.load_on_cpu(error))
+        except MsprError as failure:  # the bundle has gone from the disk meanwhile
+            self._failure = f"GPU out of memory, and the CPU cannot take over: {one_line(failure)}"
+            self.get_logger().error(self._failure)
+        return True
+
+    def _age_ms(self, stamp: Any) -> float:
+        now_ns = int(self.get_clock().now().nanoseconds)
+        return (now_ns - ns_from_stamp(stamp)) / 1e6
 
     def _warn(self, kind: str, text: str) -> None:
         """Log a warning, the same kind at most once in a while."""
@@ -303,6 +309,7 @@ class LocalizerNode(LifecycleNode):
             name=self.get_fully_qualified_name().lstrip("/"),
             state=self.state_label,
             failure=self._failure,
+            fallback=self._loader.fallback,
             pipeline=self._pipeline,
             worker=self._worker,
             statistics=self._statistics,

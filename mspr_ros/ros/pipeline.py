@@ -10,7 +10,7 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from mspr_ros.bundle import SceneInfo
+from mspr_ros.bundle import UNKNOWN_SCENE, SceneInfo
 from mspr_ros.errors import ImageError
 from mspr_ros.geometry import Array, covariance_at_offset
 from mspr_ros.localizer import PoseEstimate
@@ -22,7 +22,7 @@ from mspr_ros.ros.conversions import (
     ns_from_stamp,
 )
 from mspr_ros.ros.correction import TiltError, planar_covariance, planar_transform
-from mspr_ros.ros.diagnostics import FrameStatistics
+from mspr_ros.ros.diagnostics import LONGEST_LATENCY_MS, FrameStatistics
 from mspr_ros.ros.frames import Frame, LocalizerLike, PipelineSettings
 from mspr_ros.ros.map_to_odom import Sighting
 from mspr_ros.ros.outputs import Answer, PoseOutputs, is_stamped
@@ -32,8 +32,6 @@ from mspr_ros.ros.tf_outputs import TfOutputs
 from mspr_ros.ros.tf_policy import TfDecision, TfPolicy
 
 DEFAULT_MAP_FRAME = SceneInfo(name="any").map_frame
-# Older stamps are of a recording, or of another clock: how long ago they were is no latency.
-LONGEST_LATENCY_MS = 60_000.0
 
 
 class Pipeline:
@@ -77,6 +75,7 @@ class Pipeline:
         self._statistics = statistics
         self._warn = warn
         self.decision: TfDecision | None = None
+        self.scene = ""  # of the last image; `unknown` where that gave no pose
 
     def swap(self, localizer: LocalizerLike) -> None:
         """Use another localizer from the next frame on."""
@@ -107,6 +106,7 @@ class Pipeline:
             if frame.reply is not None:
                 frame.reply.put((done, text))
             if not done:
+                self.scene = UNKNOWN_SCENE
                 self._outputs.publish_nothing_known(frame.message.header)
 
     def _localize(self, frame: Frame) -> str:
@@ -127,6 +127,7 @@ class Pipeline:
         decision = self._decision(header)
         answer = self._answer(header, estimate, T_map_cam, decision)
         self._outputs.publish(answer)
+        self.scene = answer.scene
         end_s = time.monotonic()
         self._statistics.answer(
             {

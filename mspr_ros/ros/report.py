@@ -22,6 +22,7 @@ def node_report(
     name: str,
     state: str,
     failure: str,
+    fallback: str,
     pipeline: Pipeline | None,
     worker: NewestFrameWorker[Frame] | None,
     statistics: FrameStatistics,
@@ -33,6 +34,7 @@ def node_report(
         name: The node's.
         state: Its lifecycle state.
         failure: Why it is not configured, or why the last reload failed.
+        fallback: Why the CPU does the GPU's work, if it does.
         pipeline: None while it is not configured.
         worker: None while it is not active.
         statistics: Counts and latencies since the start.
@@ -40,7 +42,7 @@ def node_report(
     """
     values = {"state": state, **statistics.values()}
     errors = [failure] if failure else []
-    warnings = []
+    warnings = [fallback] if fallback else []
     if worker is not None:
         values.update(_worker_values(worker))
         if statistics.silence_s() > SILENCE_S:
@@ -73,9 +75,12 @@ def _pipeline_values(pipeline: Pipeline) -> dict[str, str]:
     metadata = localizer.metadata
     return {
         "device": str(localizer.device),
+        "backend": str(localizer.backend),
+        "precision": str(localizer.precision),
         "model": str(metadata.network.backbone),
         "bundle_hash": str(localizer.content_hash),
         "scenes": ", ".join(metadata.scene_names),
+        "scene": pipeline.scene,
         "calibration": "uncalibrated" if metadata.calibration is None else "calibrated",
         "pose_frame": decision.frame if decision else "",
         "publishes_tf": str(decision.publish) if decision else "",
