@@ -24,7 +24,6 @@ from mspr_ros.errors import DatasetError, MsprError
 from mspr_ros.ros.bag_player_node import BagPlayer, published_names
 from mspr_ros.ros.camera_sim_node import CameraSim
 from mspr_ros.ros.conversions import (
-    image_from_compressed,
     image_from_message,
     ns_from_stamp,
     stamp_from_ns,
@@ -215,7 +214,7 @@ def test_the_simulator_publishes_tf_and_odometry_that_drifts(ros: Harness) -> No
     )
     ros.add(sim)
     wait_until(lambda: sim.thread.is_done and len(images) == 4 and static, timeout_s=60)
-    assert image_from_compressed(images[0]).shape == (48, 64, 3)
+    assert image_from_message(images[0]).shape == (48, 64, 3)
     wait_until(lambda: len(odometry) == 4 and len(transforms) == 4)
     (mount,) = static[0].transforms
     assert (mount.header.frame_id, mount.child_frame_id) == ("base_link", "camera_optical")

@@ -6,58 +6,34 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import Pose, Transform, TransformStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mspr_ros.camera import CameraModel
-from mspr_ros.data.images import decode_image
+from mspr_ros.data.image_messages import (
+    ENCODINGS,
+    ImageU8,
+    is_compressed,
+    is_empty,
+    rgb_from_message,
+)
 from mspr_ros.errors import ImageError
 from mspr_ros.geometry import Array, quat_xyzw_from_rotation, transform_from_pose
 
-ImageU8 = npt.NDArray[np.uint8]
 
-# Encoding -> (channels, OpenCV conversion to RGB; None where the bytes are RGB already).
-DIRECT_ENCODINGS: dict[str, tuple[int, int | None]] = {
-    "rgb8": (3, None),
-    "8UC3": (3, cv2.COLOR_BGR2RGB),  # OpenCV's own order, as cv_bridge takes it
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-    "8UC1": (1, cv2.COLOR_GRAY2RGB),
-}
-
-
-def image_from_message(message: Image) -> ImageU8:
-    """Give the pixels of an Image as (height, width, 3) RGB uint8.
+def image_from_message(message: Image | CompressedImage) -> ImageU8:
+    """Give the pixels of an Image or CompressedImage as (height, width, 3) RGB uint8.
 
     rgb8 is a view of the message's own bytes, whatever its step; others are converted once.
 
     Raises:
-        ImageError: If the image is empty, its size, step and data disagree, or its encoding
-            cannot be turned into RGB.
+        ImageError: If the image is empty or damaged, its size, step and data disagree, or its
+            encoding cannot be turned into RGB.
     """
-    height, width, step = message.height, message.width, message.step
-    if height == 0 or width == 0 or len(message.data) == 0:
-        raise ImageError(f"empty image ({width}x{height}, {len(message.data)} bytes)")
-    if message.encoding not in DIRECT_ENCODINGS:
-        return _image_through_cv_bridge(message)
-    channels, conversion = DIRECT_ENCODINGS[message.encoding]
-    # The padding of the last row may be missing.
-    needed = step * (height - 1) + width * channels
-    if step < width * channels or len(message.data) < needed:
-        raise ImageError(
-            f"a {width}x{height} {message.encoding} image needs a step of at least "
-            f"{width * channels} and {needed} bytes, got step {step} and {len(message.data)} bytes"
-        )
-    pixels: ImageU8 = np.ndarray(
-        (height, width, channels), np.uint8, message.data, strides=(step, channels, 1)
-    )
-    if conversion is None:
-        return pixels
-    return np.asarray(cv2.cvtColor(pixels, conversion), dtype=np.uint8)
+    if is_compressed(message) or message.encoding in ("", *ENCODINGS) or is_empty(message):
+        return rgb_from_message(message)
+    return _image_through_cv_bridge(message)
 
 
 def _image_through_cv_bridge(message: Image) -> ImageU8:
@@ -73,20 +49,6 @@ def _image_through_cv_bridge(message: Image) -> ImageU8:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ImageError(f"encoding '{message.encoding}' is not a colour or grey image")
     return np.asarray(pixels, dtype=np.uint8)
-
-
-def image_from_compressed(message: CompressedImage) -> ImageU8:
-    """Decode a CompressedImage (JPEG or PNG) to (height, width, 3) RGB uint8.
-
-    Raises:
-        ImageError: If the data are empty or damaged, or hold a depth image.
-    """
-    if len(message.data) == 0:
-        raise ImageError("empty compressed image")
-    if "compressedDepth" in message.format:
-        raise ImageError(f"'{message.format}' is a depth image, expected colour or grey")
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    return decode_image(data, f"compressed image of format '{message.format}'")
 
 
 def info_from_camera(camera: CameraModel) -> CameraInfo:

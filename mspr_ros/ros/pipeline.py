@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from rclpy.node import Node
-from sensor_msgs.msg import Image
 
 from mspr_ros.bundle import UNKNOWN_SCENE, SceneInfo
 from mspr_ros.errors import ImageError
@@ -17,7 +16,6 @@ from mspr_ros.localizer import PoseEstimate
 from mspr_ros.preprocess import ImageU8
 from mspr_ros.ros.camera_infos import CameraInfos
 from mspr_ros.ros.conversions import (
-    image_from_compressed,
     image_from_message,
     ns_from_stamp,
 )
@@ -113,11 +111,7 @@ class Pipeline:
         localizer = self.localizer  # once: it may be swapped meanwhile
         header = frame.message.header
         start_s = time.monotonic()
-        image = (
-            image_from_message(frame.message)
-            if isinstance(frame.message, Image)
-            else image_from_compressed(frame.message)
-        )
+        image = image_from_message(frame.message)
         decoded_s = time.monotonic()
         localizer.min_confidence = self._settings.min_confidence()
         estimate, T_map_cam = self._ask(localizer, image, header.frame_id)
