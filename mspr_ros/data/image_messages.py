@@ -74,7 +74,7 @@ def is_compressed(message: Any) -> bool:
 
 def is_empty(message: Any) -> bool:
     """Say whether an Image holds nothing."""
-    return min(message.height, message.width, len(message.data)) == 0
+    return bool(min(message.height, message.width, len(message.data)) == 0)
 
 
 def rgb_from_message(message: Any) -> ImageU8:
