@@ -1,10 +1,13 @@
 """The bundle: a folder with all that inference needs, `weights.safetensors` and `bundle.json`.
 
+A calibrated one has `prototypes.safetensors` besides: some training frames as a few numbers each.
+
 The network is built from the JSON and its tensors are loaded with strict=True. No pickle is read.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -14,19 +17,24 @@ from importlib import metadata as importlib_metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 
+from mspr_ros.calibration.model import Calibration
+from mspr_ros.calibration.prototypes import Prototypes
 from mspr_ros.config import from_mapping, to_mapping
 from mspr_ros.errors import BundleError, ConfigError
 from mspr_ros.network.configuration import NetworkConfig
+from mspr_ros.network.grown import GrownRegressor
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.preprocess import PreprocessConfig
 
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
 METADATA_FILE = "bundle.json"
+PROTOTYPES_FILE = "prototypes.safetensors"
 UNKNOWN_SCENE = "unknown"
 _LIBRARIES = ("torch", "timm", "numpy", "opencv-python-headless", "safetensors")
 
@@ -73,7 +81,9 @@ class BundleMetadata:
         validation: Metrics on the validation frames.
         training: The resolved training configuration.
         data_hash: Of the datasets it was trained on.
-        calibration: Of covariance and confidence; None until there is one.
+        scene_groups: Numbers of scenes that were learned together, in their order; empty where
+            all were. Later groups have parts of their own (network/grown.py).
+        calibration: Of covariance, confidence and unknown places; None until there is one.
         libraries: Versions that wrote the bundle.
         format_version: Of the bundle's files.
     """
@@ -85,7 +95,8 @@ class BundleMetadata:
     validation: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     data_hash: str = ""
-    calibration: dict[str, Any] | None = None
+    scene_groups: tuple[int, ...] = ()
+    calibration: Calibration | None = None
     libraries: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -97,6 +108,22 @@ class BundleMetadata:
             raise ValueError("a bundle needs at least one scene")
         if len(set(names)) != len(names):
             raise ValueError(f"scene names repeat: {', '.join(names)}")
+        if self.calibration is not None:
+            calibrated = tuple(info.name for info in self.calibration.scenes)
+            if calibrated != names:
+                raise ValueError(
+                    f"the calibration is of scenes {', '.join(calibrated)}, the bundle of "
+                    f"{', '.join(names)}"
+                )
+        groups = self.scene_groups
+        if groups and (min(groups) < 1 or sum(groups) != len(names)):
+            raise ValueError(f"scene_groups {list(groups)} do not add up to {len(names)} scenes")
+
+    def build_network(self) -> PoseRegressor:
+        """Build the network that these metadata describe, without its weights."""
+        if len(self.scene_groups) > 1:
+            return GrownRegressor(config=self.network, groups=self.scene_groups)
+        return PoseRegressor(config=self.network, num_scenes=len(self.scenes))
 
     @property
     def scene_names(self) -> tuple[str, ...]:
@@ -106,11 +133,19 @@ class BundleMetadata:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A network in evaluation mode, on the CPU, and what is known of it."""
+    """A network in evaluation mode, on the CPU, and what is known of it.
+
+    Args:
+        network: Ready to answer.
+        metadata: What is known of it.
+        content_hash: Of all files.
+        prototypes: Training frames to compare images with; None in bundles without.
+    """
 
     network: PoseRegressor
     metadata: BundleMetadata
     content_hash: str
+    prototypes: Prototypes | None = None
 
 
 def save_bundle(
@@ -119,6 +154,7 @@ def save_bundle(
     metadata: BundleMetadata,
     *,
     half_precision: bool = False,
+    prototypes: Prototypes | None = None,
 ) -> None:
     """Write a bundle folder; an existing bundle there is replaced as a whole.
 
@@ -128,12 +164,14 @@ def save_bundle(
         metadata: Library versions are filled in.
         half_precision: Store floating-point parameters as fp16 (they are read back as fp32);
             the centroids stay fp32.
+        prototypes: Written beside, where there are any.
 
     Raises:
         BundleError: If the folder holds other files, or a number is not finite.
     """
     if folder.exists() and any(
-        file.name not in (WEIGHTS_FILE, METADATA_FILE) for file in folder.iterdir()
+        file.name not in (WEIGHTS_FILE, METADATA_FILE, PROTOTYPES_FILE)
+        for file in folder.iterdir()
     ):
         raise BundleError(f"{folder} holds other files than a bundle; it is not replaced")
     tensors = {}
@@ -153,6 +191,8 @@ def save_bundle(
         (partial / WEIGHTS_FILE).write_bytes(safetensors.torch.save(tensors))
         text = json.dumps(values, indent=2) + "\n"
         (partial / METADATA_FILE).write_text(text, encoding="utf-8")
+        if prototypes is not None:
+            (partial / PROTOTYPES_FILE).write_bytes(_prototype_bytes(prototypes))
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
@@ -173,7 +213,7 @@ def load_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{folder} is not a bundle: {WEIGHTS_FILE} is missing") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise BundleError(f"{weights_path} is damaged: {error}") from None
-    network = PoseRegressor(config=metadata.network, num_scenes=len(metadata.scenes))
+    network = metadata.build_network()
     wanted = network.state_dict()
     state = {
         name: tensor.to(wanted[name].dtype) if name in wanted else tensor
@@ -187,7 +227,70 @@ def load_bundle(folder: Path) -> Bundle:
     broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise BundleError(f"{weights_path} holds numbers that are not finite: {broken[:3]}")
-    return Bundle(network.eval(), metadata, hashlib.sha256(content).hexdigest()[:12])
+    prototypes = None
+    if (folder / PROTOTYPES_FILE).is_file():
+        prototypes = _read_prototypes(folder / PROTOTYPES_FILE, len(metadata.scenes))
+        content += (folder / PROTOTYPES_FILE).read_bytes()
+    _check_calibration(folder, network, metadata, prototypes)
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    return Bundle(network.eval(), metadata, digest, prototypes)
+
+
+def _prototype_bytes(prototypes: Prototypes) -> bytes:
+    single = np.float32
+    tensors = {
+        "mean": prototypes.mean.astype(single),
+        "basis": prototypes.basis.astype(single),
+        "descriptor": prototypes.descriptor.astype(np.float16),
+        "scene": prototypes.scene.astype(np.int64),
+        "position": prototypes.position.astype(single),
+        "quat_xyzw": prototypes.quat_xyzw.astype(single),
+    }
+    return safetensors.torch.save(
+        {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
+    )
+
+
+def _read_prototypes(path: Path, num_scenes: int) -> Prototypes:
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise BundleError(f"{path} is damaged: {error}") from None
+    names = {field.name for field in dataclasses.fields(Prototypes)}
+    if set(tensors) != names:
+        raise BundleError(f"{path} holds {sorted(tensors)}, expected {sorted(names)}")
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise BundleError(f"{path} holds numbers that are not finite: {broken}")
+    scene = tensors.pop("scene").numpy()
+    arrays = {name: tensor.double().numpy() for name, tensor in tensors.items()}
+    count, (width, dimensions) = len(scene), arrays["basis"].shape
+    shapes = {
+        "mean": (width,),
+        "descriptor": (count, dimensions),
+        "position": (count, 3),
+        "quat_xyzw": (count, 4),
+    }
+    wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+    if wrong or (count and not 0 <= scene.min() <= scene.max() < num_scenes):
+        raise BundleError(f"{path} does not fit {METADATA_FILE}: {', '.join(wrong) or 'scene'}")
+    return Prototypes(scene=scene, **arrays)
+
+
+def _check_calibration(
+    folder: Path,
+    network: PoseRegressor,
+    metadata: BundleMetadata,
+    prototypes: Prototypes | None,
+) -> None:
+    """Refuse a bundle that lacks what its calibration speaks of."""
+    calibration = metadata.calibration
+    if calibration is None:
+        return
+    if calibration.uses_head and network.uncertainty_head is None:
+        raise BundleError(f"{folder}: the calibration is of a network with an uncertainty head")
+    if "distance" in calibration.features and prototypes is None:
+        raise BundleError(f"{folder}: {PROTOTYPES_FILE} is missing, which the calibration needs")
 
 
 def load_metadata(folder: Path) -> BundleMetadata:

@@ -11,32 +11,15 @@ import numpy as np
 import torch
 
 from mspr_ros.bundle import UNKNOWN_SCENE, Bundle, BundleMetadata, load_bundle
+from mspr_ros.calibration.assessment import Assessment, Assessor
+from mspr_ros.calibration.hypotheses import PoseHypothesis, hypotheses_of
+from mspr_ros.calibration.signals import Signals
+from mspr_ros.calibration.views import MAX_VIEWS, combine_views, view_rotations
 from mspr_ros.camera import CameraModel
 from mspr_ros.errors import ConfigError
-from mspr_ros.geometry import Array, transform_from_pose
-from mspr_ros.network.regressor import PoseRegressor, RegressorOutput
+from mspr_ros.geometry import Array
+from mspr_ros.network.regressor import Encoded, PoseRegressor
 from mspr_ros.preprocess import ImageU8, Preprocessor
-
-# Where no validation frame ever told: a metre and a quarter turn of standard deviation.
-FALLBACK_COVARIANCE = np.diag([1.0, 1.0, 1.0, 2.5, 2.5, 2.5])
-
-
-@dataclass(frozen=True)
-class PoseHypothesis:
-    """One way to read the image.
-
-    Args:
-        T_map_cam: (4, 4) pose of the camera's optical frame in the scene's map.
-        scene: Its scene.
-        probability: Product of the scene's and the clusters' probabilities.
-        position_cluster, orientation_cluster: Ids of the clusters it was built on.
-    """
-
-    T_map_cam: Array
-    scene: str
-    probability: float
-    position_cluster: int
-    orientation_cluster: int
 
 
 @dataclass(frozen=True)
@@ -49,8 +32,8 @@ class PoseEstimate:
         scene_probability: Of the recognised scene; 1 where the scene was forced.
         covariance: (6, 6) of x y z (metres) and rotation about the map's X Y Z (radians), at
             the camera's centre.
-        confidence: 0 to 1; until calibrated, the product of the scene's and the clusters'
-            probabilities.
+        confidence: 0 to 1, the probability that the pose is right within the calibration's
+            limits; until calibrated, the product of the scene's and the clusters' probabilities.
         accepted: Whether the pose may be used.
         rejection: Why not; empty where it is accepted.
         hypotheses: The most likely reading first.
@@ -58,6 +41,8 @@ class PoseEstimate:
             batch, each frame carries its share.
         map_frame: The frame the pose is given in.
         calibrated: Whether covariance and confidence were calibrated on held-out frames.
+        known_score: How familiar the picture looks, in standard deviations of pictures of the
+            taught place: 0 the usual, far below 0 another place. NaN until calibrated.
     """
 
     T_map_cam: Array
@@ -71,6 +56,7 @@ class PoseEstimate:
     timings: dict[str, float]
     map_frame: str
     calibrated: bool
+    known_score: float = float("nan")
 
 
 class Localizer:
@@ -79,8 +65,14 @@ class Localizer:
     Args:
         bundle: The network and what is known of it.
         device: Where to run it.
-        min_confidence: Answers of a lower confidence are not accepted.
+        min_confidence: Answers of a lower confidence are not accepted. 0 leaves that to the
+            bundle's calibration, whose threshold for unknown places holds in any case.
         scene: Force this scene instead of recognising it; empty to recognise.
+        tta: Ask about so many slightly turned views of every picture besides, average the
+            answers and widen the covariance by their spread; each costs as much as the picture.
+
+    Raises:
+        ConfigError: If the scene is not known or `tta` is out of range.
     """
 
     def __init__(
@@ -90,10 +82,14 @@ class Localizer:
         *,
         min_confidence: float = 0.0,
         scene: str = "",
+        tta: int = 0,
     ) -> None:
         names = bundle.metadata.scene_names
         if scene and scene not in names:
             raise ConfigError(f"the bundle does not know scene '{scene}', only {', '.join(names)}")
+        if not 0 <= tta <= MAX_VIEWS:
+            raise ConfigError(f"tta must lie in [0, {MAX_VIEWS}], got {tta}")
+        self.tta = tta
         self.metadata: BundleMetadata = bundle.metadata
         self.content_hash = bundle.content_hash
         self.device = device
@@ -102,12 +98,19 @@ class Localizer:
         self.network: PoseRegressor = bundle.network.to(device).eval()
         self.preprocessor = Preprocessor(bundle.metadata.preprocess)
         self._forced_scene = names.index(scene) if scene else None
-        self._covariances = [
-            FALLBACK_COVARIANCE
-            if info.residual_covariance is None
-            else np.array(info.residual_covariance).reshape(6, 6)
-            for info in bundle.metadata.scenes
-        ]
+        self._assessor = Assessor(
+            bundle.metadata.calibration,
+            bundle.prototypes,
+            np.array(
+                [
+                    np.full((6, 6), np.nan)
+                    if info.residual_covariance is None
+                    else np.reshape(info.residual_covariance, (6, 6))
+                    for info in bundle.metadata.scenes
+                ]
+            ),
+            scene_forced=bool(scene),
+        )
 
     @classmethod
     def load(
@@ -119,6 +122,7 @@ class Localizer:
         *,
         min_confidence: float = 0.0,
         scene: str = "",
+        tta: int = 0,
     ) -> Localizer:
         """Read a bundle folder and put its network on a device.
 
@@ -127,8 +131,10 @@ class Localizer:
             device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
             backend: `torch`.
             precision: `auto` or `fp32`, both fp32.
-            min_confidence: Answers of a lower confidence are not accepted.
+            min_confidence: Answers of a lower confidence are not accepted; 0 leaves that to
+                the bundle's calibration.
             scene: Force this scene; empty to recognise it.
+            tta: Turned views to ask about besides each picture.
 
         Raises:
             BundleError: If the bundle is missing or damaged.
@@ -139,7 +145,13 @@ class Localizer:
         if precision not in ("auto", "fp32"):
             raise ConfigError(f"unknown precision '{precision}', expected auto or fp32")
         chosen = choose_device(device)
-        return cls(load_bundle(Path(bundle)), chosen, min_confidence=min_confidence, scene=scene)
+        return cls(
+            load_bundle(Path(bundle)),
+            chosen,
+            min_confidence=min_confidence,
+            scene=scene,
+            tta=tta,
+        )
 
     def localize(self, image_rgb_u8: ImageU8, camera: CameraModel | None = None) -> PoseEstimate:
         """Give the pose of one picture, (H, W, 3) RGB uint8.
@@ -163,11 +175,11 @@ class Localizer:
         tensor = self.preprocessor.tensor(images, cameras).to(self.device)
         preprocessed = time.perf_counter()
         with torch.inference_mode():
-            output = self._forward(tensor)
             # Copies to the CPU, which waits for a GPU.
-            answers = _Answers.from_output(output, forced=self._forced_scene is not None)
+            readings, spread = self._ask(images, cameras, self.network.look(tensor))
         answered = time.perf_counter()
-        estimates = [self._estimate(answers, row) for row in range(len(images))]
+        assessment = self._assessor.assess(readings[0], spread)
+        estimates = [self._estimate(readings, assessment, row) for row in range(len(images))]
         finished = time.perf_counter()
         share = 1000.0 / len(images)
         timings = {
@@ -179,86 +191,91 @@ class Localizer:
             estimate.timings.update(timings)
         return estimates
 
-    def _forward(self, tensor: torch.Tensor) -> RegressorOutput:
-        if self._forced_scene is None:
-            return self.network(tensor)  # type: ignore[no-any-return]
-        scene = torch.full((len(tensor),), self._forced_scene, device=self.device)
-        return self.network(tensor, scene=scene)  # type: ignore[no-any-return]
+    def _ask(
+        self,
+        images: Sequence[ImageU8],
+        cameras: Sequence[CameraModel | None] | None,
+        encoded: Encoded,
+    ) -> tuple[list[Signals], Array]:
+        """Answer what was seen, for the chosen scenes first, and give the spread of views."""
+        first = self._answer(encoded, self._forced_scenes(len(images)))
+        readings = [first]
+        num_scenes = len(self.metadata.scenes)
+        if self._forced_scene is None and num_scenes > 1:
+            order = np.argsort(-first.scene_logits, axis=1, kind="stable")
+            readings.append(self._answer(encoded, torch.from_numpy(order[:, 1].copy())))
+        spread = np.zeros((len(images), 6, 6))
+        if self.tta:
+            readings[0], spread = self._ask_turned(images, cameras, first)
+        return readings, spread
 
-    def _estimate(self, answers: _Answers, row: int) -> PoseEstimate:
-        scene_id = int(answers.scene[row])
-        info = self.metadata.scenes[scene_id]
-        finite = bool(np.isfinite(answers.position[row]).all()) and bool(
-            np.isfinite(answers.orientation[row]).all()
-        )
-        T_map_cam = (
-            transform_from_pose(answers.position[row], answers.orientation[row])
-            if finite
-            else np.full((4, 4), np.nan)
-        )
-        confidence = float(answers.confidence[row]) if finite else 0.0
-        rejection = ""
+    def _answer(self, encoded: Encoded, scene: torch.Tensor | None) -> Signals:
+        if scene is not None:
+            scene = scene.to(self.device)
+        output = self.network.answer(encoded.position_out, encoded.orientation_out, scene=scene)
+        return Signals.from_output(output, encoded.descriptor)
+
+    def _forced_scenes(self, count: int) -> torch.Tensor | None:
+        return None if self._forced_scene is None else torch.full((count,), self._forced_scene)
+
+    def _ask_turned(
+        self,
+        images: Sequence[ImageU8],
+        cameras: Sequence[CameraModel | None] | None,
+        plain: Signals,
+    ) -> tuple[Signals, Array]:
+        """Ask about turned views, in the plain answers' scenes, and combine the answers.
+
+        Pictures without a known camera cannot be turned: their views are the picture itself.
+        """
+        known = cameras if cameras is not None else [None] * len(images)
+        virtual = self.metadata.preprocess.virtual_camera
+        scene = torch.from_numpy(plain.scene)
+        answers, rotations = [], []
+        for rotation in view_rotations(self.tta):
+            turned = [
+                rotation if camera is not None and virtual is not None else None
+                for camera in known
+            ]
+            views = [
+                self.preprocessor.geometric(image, camera, R_cam_virtual)
+                for image, camera, R_cam_virtual in zip(images, known, turned, strict=True)
+            ]
+            tensor = self.preprocessor.normalize(torch.from_numpy(np.stack(views)))
+            answers.append(self._answer(self.network.look(tensor.to(self.device)), scene))
+            rotations.append(np.stack([np.eye(3) if one is None else one for one in turned]))
+        return combine_views(plain, answers, rotations)
+
+    def _estimate(self, readings: list[Signals], assessment: Assessment, row: int) -> PoseEstimate:
+        info = self.metadata.scenes[int(readings[0].scene[row])]
+        finite = bool(readings[0].is_finite[row])
+        confidence = float(assessment.confidence[row])
+        if not (finite and np.isfinite(confidence)):
+            confidence = 0.0
+        rejection = self._assessor.rejection(assessment, row, self.min_confidence)
         if not finite:
             rejection = "the network's answer is not finite"
-        elif confidence < self.min_confidence:
-            rejection = f"confidence {confidence:.2f} is below {self.min_confidence:.2f}"
-        hypothesis = PoseHypothesis(
-            T_map_cam,
-            info.name,
-            confidence,
-            int(answers.position_cluster[row]),
-            int(answers.orientation_cluster[row]),
+        hypotheses = hypotheses_of(
+            readings,
+            row,
+            self._assessor.temperatures,
+            self.metadata.scene_names,
+            scene_forced=self._forced_scene is not None,
         )
         return PoseEstimate(
-            T_map_cam=T_map_cam,
+            T_map_cam=hypotheses[0].T_map_cam,
             scene=UNKNOWN_SCENE if rejection else info.name,
-            scene_probability=float(answers.scene_probability[row]),
-            covariance=self._covariances[scene_id].copy(),
+            scene_probability=float(assessment.scene_probability[row]),
+            covariance=assessment.covariance[row].copy(),
             confidence=confidence,
             accepted=not rejection,
             rejection=rejection,
-            hypotheses=(hypothesis,),
+            hypotheses=hypotheses,
             timings={},
             map_frame=info.map_frame,
             calibrated=self.metadata.calibration is not None,
+            known_score=float(assessment.known_score[row]) if finite else float("nan"),
         )
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """The parts of a batch's output that estimates are made of, as NumPy arrays."""
-
-    scene: Array
-    scene_probability: Array
-    confidence: Array
-    position: Array
-    orientation: Array
-    position_cluster: Array
-    orientation_cluster: Array
-
-    @classmethod
-    def from_output(cls, output: RegressorOutput, *, forced: bool) -> _Answers:
-        scene = output.selection.scene
-        scene_probability = _probability(output.scene_logits, scene)
-        if forced:
-            scene_probability = torch.ones_like(scene_probability)
-        clusters = _probability(
-            output.position_cluster_logits, output.selection.position_cluster
-        ) * _probability(output.orientation_cluster_logits, output.selection.orientation_cluster)
-        columns = (
-            scene,
-            scene_probability,
-            scene_probability * clusters,
-            output.position,
-            output.orientation,
-            output.selection.position_cluster,
-            output.selection.orientation_cluster,
-        )
-        return cls(*(column.double().cpu().numpy() for column in columns))
-
-
-def _probability(logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    return logits.float().softmax(dim=1).gather(1, index[:, None]).squeeze(1)
 
 
 def choose_device(name: str) -> torch.device:

@@ -147,9 +147,14 @@ def _answer_from_estimate(estimate: PoseEstimate) -> Answer:
         position_cluster=best.position_cluster,
         orientation_cluster=best.orientation_cluster,
         covariance=np.asarray(estimate.covariance, dtype=np.float64) if finite else NO_COVARIANCE,
-        known_score=estimate.confidence if finite else float("nan"),
+        known_score=_known_score(estimate) if finite else float("nan"),
         timings=dict(estimate.timings),
     )
+
+
+def _known_score(estimate: PoseEstimate) -> float:
+    """Take the confidence where a bundle has no score of its own for unknown places."""
+    return estimate.known_score if np.isfinite(estimate.known_score) else estimate.confidence
 
 
 def read_batches(

@@ -82,6 +82,23 @@ class Backbone(nn.Module):
         maps = self.body(images)
         return tuple(maps[index] for index in self.indices)
 
+    def describe(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Give the maps, and a descriptor of how each image looks, (B, F).
+
+        Averages of the coarsest map used and of the one before, and the difference of the
+        coarsest one's left and right half: the averages of a mirrored image are the same.
+        """
+        maps = self.body(images)
+        last = max(self.indices)
+        # Not adaptive pooling, which no exporter knows; an odd middle column counts in both.
+        width = maps[last].shape[-1]
+        left = maps[last][..., : (width + 1) // 2].mean(dim=(2, 3))  # (B, C)
+        right = maps[last][..., width // 2 :].mean(dim=(2, 3))
+        parts = [(left + right) / 2.0, left - right]
+        if last > 0:
+            parts.append(maps[last - 1].mean(dim=(2, 3)))
+        return tuple(maps[index] for index in self.indices), torch.cat(parts, dim=1)
+
 
 def imagenet_weights(name: str, body: nn.Module) -> dict[str, Tensor]:
     """Find ImageNet weights for the tensors of `body`, offline where a package carries them.

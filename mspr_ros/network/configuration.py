@@ -41,6 +41,9 @@ class NetworkConfig:
         attention_dropout: What dropout inside attention drops: single `weights`, as the paper
             does, or whole `keys`, every query and head alike for its own head: the same
             expectation, with a fused kernel.
+        uncertainty: A head that learns each answer's covariance, by a `gaussian` or a `laplace`
+            likelihood of the errors in training; it does not touch the pose. `none` leaves the
+            covariance to the calibration.
 
     Raises:
         ValueError: If the values do not fit together.
@@ -66,6 +69,7 @@ class NetworkConfig:
     rotation: Literal["quaternion", "6d"] = "quaternion"
     position_encoding: Literal["learned", "sine"] = "learned"
     attention_dropout: Literal["weights", "keys"] = "weights"
+    uncertainty: Literal["none", "gaussian", "laplace"] = "none"
 
     # Read by mspr_ros.config: an unknown key is an error.
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012

@@ -21,6 +21,7 @@ class Refined(NamedTuple):
     cluster: Tensor  # (B,)
     residual: Tensor  # (B, C)
     value: Tensor  # (B, C), centroid and residual
+    candidates: Tensor  # (B, K, C), the value of every cluster
 
 
 class ResidualHead(nn.Sequential):
@@ -84,7 +85,7 @@ def refine(
     value = select_rows(candidates, cluster)
     if teacher_cluster is None and mixture_clusters > 1:
         value = _mix(candidates, value, logits, mixture_clusters)
-    return Refined(logits, cluster, select_rows(residuals, cluster), value)
+    return Refined(logits, cluster, select_rows(residuals, cluster), value, candidates)
 
 
 def _mix(candidates: Tensor, best: Tensor, logits: Tensor, num_clusters: int) -> Tensor:

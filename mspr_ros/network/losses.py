@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mspr_ros.network.regressor import RegressorOutput, Selection
-from mspr_ros.network.rotation import angle_between_rad
+from mspr_ros.network.rotation import angle_between_rad, rotation_vector_between
+from mspr_ros.network.uncertainty import Likelihood, negative_log_likelihood
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class LossConfig:
         label_smoothing: Share of the classifications' truth that goes to all classes alike.
         query_key_weight: Of the distance between mean queries and mean keys in the encoders
             (arXiv 2411.01443 takes 0.1); 0 leaves it out.
+        uncertainty_weight: Of the uncertainty head's likelihood, where the network has one. No
+            other weight feels it.
     """
 
     s_x: float = 0.0
@@ -31,6 +34,7 @@ class LossConfig:
     orientation: Literal["chord", "geodesic"] = "chord"
     label_smoothing: float = 0.0
     query_key_weight: float = 0.0
+    uncertainty_weight: float = 1.0
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
@@ -40,6 +44,8 @@ class LossConfig:
             problems.append(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
         if self.query_key_weight < 0.0:
             problems.append(f"query_key_weight must not be negative, got {self.query_key_weight}")
+        if self.uncertainty_weight <= 0.0:
+            problems.append(f"uncertainty_weight must be positive, got {self.uncertainty_weight}")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -55,10 +61,13 @@ class PoseCriterion(nn.Module):
 
     Args:
         config: What it is made of.
+        likelihood: Of the errors under the covariances of the network's uncertainty head, where
+            it has one.
     """
 
-    def __init__(self, config: LossConfig) -> None:
+    def __init__(self, config: LossConfig, likelihood: Likelihood = "gaussian") -> None:
         super().__init__()
+        self.likelihood: Likelihood = likelihood
         self.config = config
         self.s_x = nn.Parameter(torch.tensor(float(config.s_x)))
         self.s_q = nn.Parameter(torch.tensor(float(config.s_q)))
@@ -77,7 +86,8 @@ class PoseCriterion(nn.Module):
         Returns:
             Scalars `position` (metres, or the scenes' own units where positions are normalised),
             `orientation` (quaternion distance or radians), `scene`, `position_cluster`,
-            `orientation_cluster` (nats), `query_key_distance` and the weighted sum `total`.
+            `orientation_cluster` (nats), `query_key_distance`, with an uncertainty head
+            `uncertainty` (nats) and the weighted sum `total`.
         """
         distance = (gt_position - output.position) / output.position_unit
         losses = {
@@ -102,7 +112,26 @@ class PoseCriterion(nn.Module):
             + losses["orientation_cluster"]
             + self.config.query_key_weight * losses["query_key_distance"]
         )
+        if output.position_factor is not None and output.orientation_factor is not None:
+            losses["uncertainty"] = self._uncertainty(output, gt_position, gt_orientation)
+            losses["total"] = (
+                losses["total"] + self.config.uncertainty_weight * losses["uncertainty"]
+            )
         return losses
+
+    def _uncertainty(
+        self, output: RegressorOutput, gt_position: Tensor, gt_orientation: Tensor
+    ) -> Tensor:
+        """Judge the covariances by residuals that no gradient reaches."""
+        assert output.position_factor is not None and output.orientation_factor is not None
+        # In units, as the position's loss: a street's metres weigh as a desk's centimetres.
+        unit = output.position_unit.detach()
+        shift = (output.position - gt_position).detach() / unit
+        turn = rotation_vector_between(output.orientation.detach(), gt_orientation)
+        factor = output.position_factor / unit.unsqueeze(-1)
+        position = negative_log_likelihood(factor, shift, self.likelihood)
+        orientation = negative_log_likelihood(output.orientation_factor, turn, self.likelihood)
+        return (position + orientation).mean()
 
     def _orientation(self, pred: Tensor, gt: Tensor) -> Tensor:
         """Give the mean distance of unit quaternions (B, 4), whichever sign they come with."""

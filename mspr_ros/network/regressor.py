@@ -21,6 +21,7 @@ from mspr_ros.network.rotation import (
     quat_xyzw_from_matrix,
 )
 from mspr_ros.network.transformer import SceneTransformer
+from mspr_ros.network.uncertainty import UncertaintyHead
 
 
 class Selection(NamedTuple):
@@ -46,6 +47,18 @@ class RegressorOutput(NamedTuple):
     orientation_embedding: Tensor  # (B, D), decoder output of the selected scene
     selection: Selection  # what was selected
     query_key_distance: Tensor  # scalar, of the encoders in training, else 0
+    position_candidates: Tensor | None = None  # (B, Kp, 3), the position of every cluster
+    orientation_candidates: Tensor | None = None  # (B, Ko, 4), the orientation of every cluster
+    position_factor: Tensor | None = None  # (B, 3, 3), with the uncertainty head: C = L L'
+    orientation_factor: Tensor | None = None  # (B, 3, 3), of the rotation about the map's axes
+
+
+class Encoded(NamedTuple):
+    """What the network makes of images, before it answers for a scene."""
+
+    position_out: Tensor  # (B, S, D), decoder outputs for the position
+    orientation_out: Tensor  # (B, S, D), decoder outputs for the orientation
+    descriptor: Tensor  # (B, F), see `Backbone.describe`
 
 
 class PoseRegressor(nn.Module):
@@ -107,6 +120,10 @@ class PoseRegressor(nn.Module):
         )
         if config.normalize_positions:
             self.register_buffer("position_units", torch.ones(num_scenes))
+        # Last, so that whatever is drawn for the other parts is drawn alike without it.
+        self.uncertainty_head = (
+            UncertaintyHead(hidden_dim=dim) if config.uncertainty != "none" else None
+        )
 
     def forward(
         self, images: Tensor, *, teacher: Selection | None = None, scene: Tensor | None = None
@@ -128,7 +145,14 @@ class PoseRegressor(nn.Module):
 
         Nearly all of the work, and the part that training may do in reduced precision.
         """
-        position_map, orientation_map = self.backbone(images)
+        return self._decode(*self.backbone(images))
+
+    def look(self, images: Tensor) -> Encoded:
+        """Give what `encode` does, and a descriptor of how the image looks to the backbone."""
+        maps, descriptor = self.backbone.describe(images)
+        return Encoded(*self._decode(*maps), descriptor=descriptor)
+
+    def _decode(self, position_map: Tensor, orientation_map: Tensor) -> tuple[Tensor, Tensor]:
         position, orientation = self.position_transformer, self.orientation_transformer
         encoder = position if self.config.shared_encoder else orientation
         return (
@@ -194,11 +218,9 @@ class PoseRegressor(nn.Module):
             teacher.orientation_cluster if teacher else None,
             self.config.mixture_clusters,
         )
-        quat_xyzw = (
-            quat_xyzw_from_matrix(matrix_from_6d(orientation.value))
-            if self.config.rotation == "6d"
-            else functional.normalize(orientation.value, dim=-1)
-        )
+        factors: tuple[Tensor | None, Tensor | None] = (None, None)
+        if self.uncertainty_head is not None:
+            factors = self.uncertainty_head(position_embedding, orientation_embedding, unit)
         return RegressorOutput(
             scene_logits=scene_logits,
             position_cluster_logits=position.cluster_logits,
@@ -207,17 +229,29 @@ class PoseRegressor(nn.Module):
             orientation_residual=orientation.residual,
             position_unit=unit,
             position=position.value,
-            orientation=quat_xyzw,
+            orientation=self._quat_xyzw(orientation.value),
             position_embedding=position_embedding,
             orientation_embedding=orientation_embedding,
             selection=Selection(scene, position.cluster, orientation.cluster),
             query_key_distance=self._query_key_distance(scene_logits),
+            position_candidates=position.candidates,
+            orientation_candidates=self._quat_xyzw(orientation.candidates),
+            position_factor=factors[0],
+            orientation_factor=factors[1],
         )
+
+    def _quat_xyzw(self, values: Tensor) -> Tensor:
+        """Give unit quaternions (..., 4) of what the orientation head regresses."""
+        if self.config.rotation == "6d":
+            return quat_xyzw_from_matrix(matrix_from_6d(values))
+        return functional.normalize(values, dim=-1)
 
     def _query_key_distance(self, like: Tensor) -> Tensor:
         tasks = (self.position_transformer, self.orientation_transformer)
-        # Frozen transformers stay in evaluation mode while the rest trains.
-        distances = [task.query_key_distance() for task in tasks if task.encoder and task.training]
+        # Frozen encoders stay in evaluation mode while the rest trains.
+        distances = [
+            task.query_key_distance() for task in tasks if task.encoder and task.encoder.training
+        ]
         return torch.stack(distances).mean() if distances else like.new_zeros(())
 
 

@@ -66,6 +66,21 @@ def quat_xyzw_from_matrix(matrix: Tensor) -> Tensor:
     return functional.normalize(outer.gather(-2, index).squeeze(-2), dim=-1)
 
 
+def rotation_vector_between(pred_xyzw: Tensor, gt_xyzw: Tensor) -> Tensor:
+    """Give the vectors r with R_pred = exp(r) R_gt, about the fixed axes; no gradient at zero.
+
+    Shape: (..., 4), (..., 4), unit, either sign -> (..., 3), radians, at most pi long.
+    """
+    p, g = pred_xyzw[..., :3], gt_xyzw[..., :3]
+    p_w, g_w = pred_xyzw[..., 3:], gt_xyzw[..., 3:]
+    vector = p * g_w - g * p_w - torch.linalg.cross(p, g)  # of pred times conjugate gt
+    w = (pred_xyzw * gt_xyzw).sum(dim=-1, keepdim=True)
+    vector = torch.where(w < 0.0, -vector, vector)
+    sine = vector.norm(dim=-1, keepdim=True)
+    factor = 2.0 * torch.atan2(sine, w.abs()) / sine.clamp_min(1e-12)
+    return torch.where(sine > 1e-12, factor, torch.full_like(factor, 2.0)) * vector
+
+
 def angle_between_rad(quat_xyzw: Tensor, other_xyzw: Tensor) -> Tensor:
     """Give the angle between orientations, whichever sign, with a gradient of bounded size.
 

@@ -1,0 +1,1 @@
+"""What held-out frames say of a network's answers: covariance, confidence and unknown places."""
