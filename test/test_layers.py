@@ -13,10 +13,13 @@ PACKAGE = ROOT / "mspr_ros"
 # A part imports its own level and those below.
 LEVELS = (
     {"errors"},
-    {"geometry", "config", "camera"},
+    {"geometry", "config", "camera", "drawing"},
+    {"fusion"},
     {"network", "preprocess"},
-    {"data", "bundle"},
+    {"data", "bundle", "calibration"},
+    {"backends"},
     {"localizer", "training", "evaluation", "simulator", "bags"},
+    {"bench"},
     {"ros", "cli"},
     {"__main__"},
 )

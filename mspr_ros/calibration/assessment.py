@@ -66,7 +66,7 @@ class Assessor:
         self.calibration = calibration
         self.prototypes = prototypes
         self.scene_forced = scene_forced
-        known = np.isfinite(scene_covariances).all(axis=(1, 2))
+        known = np.asarray(np.isfinite(scene_covariances).all(axis=(1, 2)))
         self._scene_covariances = np.where(
             known[:, None, None], scene_covariances, FALLBACK_COVARIANCE
         )

@@ -76,8 +76,8 @@ def _feature(
         )
         return _entropy(position) + _entropy(orientation)
     if name.endswith("sigma"):
-        position = name == "position_sigma"
-        factor = signals.position_factor if position else signals.orientation_factor
+        of_position = name == "position_sigma"
+        factor = signals.position_factor if of_position else signals.orientation_factor
         assert factor is not None, "the bundle's calibration needs its uncertainty head"
         diagonal = np.diagonal(factor, axis1=1, axis2=2)
         return np.asarray(np.log(diagonal).mean(axis=1))
@@ -183,5 +183,5 @@ def _entropy(table: Array) -> Array:
 
 
 def _num_clusters(signals: Signals) -> int:
-    position = signals.position_cluster_logits.shape[1]
-    return position + int(signals.orientation_cluster_logits.shape[1])
+    tasks = (signals.position_cluster_logits, signals.orientation_cluster_logits)
+    return sum(int(logits.shape[1]) for logits in tasks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ class Signals:
     @classmethod
     def concatenate(cls, parts: Sequence[Signals]) -> Signals:
         """Put batches behind each other; at least one."""
-        columns = {}
+        columns: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             values = [getattr(part, field.name) for part in parts]
             columns[field.name] = None if values[0] is None else np.concatenate(values)
@@ -88,7 +89,7 @@ class Signals:
 
     def rows(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Signals:
         """Give some of the frames."""
-        columns = {}
+        columns: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             values = getattr(self, field.name)
             columns[field.name] = None if values is None else values[index]

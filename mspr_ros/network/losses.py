@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mspr_ros.network.configuration import NetworkConfig
 from mspr_ros.network.regressor import RegressorOutput, Selection
 from mspr_ros.network.rotation import angle_between_rad, rotation_vector_between
 from mspr_ros.network.uncertainty import Likelihood, negative_log_likelihood
@@ -48,6 +49,11 @@ class LossConfig:
             problems.append(f"uncertainty_weight must be positive, got {self.uncertainty_weight}")
         if problems:
             raise ValueError("; ".join(problems))
+
+
+def likelihood_of(network: NetworkConfig) -> Likelihood:
+    """Give the likelihood that a network's uncertainty head learns by; any without a head."""
+    return "gaussian" if network.uncertainty == "none" else network.uncertainty
 
 
 class PoseCriterion(nn.Module):

@@ -94,8 +94,8 @@ def negative_log_likelihood(factor: Tensor, residual: Tensor, likelihood: Likeli
     white = torch.linalg.solve_triangular(
         factor, residual.detach().unsqueeze(-1), upper=False
     ).squeeze(-1)
-    squared = white.square().sum(dim=-1)
-    log_determinant = scale.log().sum(dim=-1)
+    squared: Tensor = white.square().sum(dim=-1)
+    log_determinant: Tensor = scale.log().sum(dim=-1)
     if likelihood == "gaussian":
         return log_determinant + 0.5 * squared
     return log_determinant + 2.0 * (squared + 1e-12).sqrt()

@@ -89,6 +89,40 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
+class CalibrationConfig:
+    """What is done with the validation frames after training; see docs/uncertainty.md.
+
+    Args:
+        enabled: Calibrate covariance, confidence and the answer "unknown", where there are
+            enough validation frames.
+        right_within: Metres and degrees within which an answer counts as right; `confidence` is
+            the probability of that.
+        false_reject_rate: Share of good answers that the thresholds may refuse.
+        frames_per_scene: Training frames that prototypes are chosen from, at most.
+    """
+
+    enabled: bool = True
+    right_within: tuple[float, float] = (0.25, 5.0)
+    false_reject_rate: float = 0.02
+    frames_per_scene: int = 600
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        problems = []
+        if min(self.right_within) <= 0.0:
+            problems.append(f"right_within must be above zero, got {self.right_within}")
+        if not 0.0 < self.false_reject_rate < 0.5:
+            problems.append(
+                f"false_reject_rate must lie in (0, 0.5), got {self.false_reject_rate}"
+            )
+        if self.frames_per_scene < 1:
+            problems.append(f"frames_per_scene must be at least 1, got {self.frames_per_scene}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Describe a training run.
 
@@ -101,6 +135,7 @@ class TrainConfig:
         augmentation: How training pictures are varied.
         optimizer: How weights move.
         validation: What is held back.
+        calibration: What the held-back frames are used for at the end.
         scenes: Train on these scenes of the datasets only; empty takes all.
         train_split: The split of the datasets to train on; empty takes frames of no split.
         loss: What is minimised.
@@ -139,6 +174,7 @@ class TrainConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     scenes: tuple[str, ...] = ()
     train_split: str = "train"
     loss: LossConfig = field(default_factory=LossConfig)

@@ -9,6 +9,7 @@ from typing import Any
 from mspr_ros.bundle import BundleMetadata, save_bundle
 from mspr_ros.config import to_mapping
 from mspr_ros.network.regressor import PoseRegressor
+from mspr_ros.training.calibrating import Trust
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.lesson import Lesson
 from mspr_ros.training.validation import ValidationResult
@@ -42,6 +43,7 @@ def write_bundle(
     lesson: Lesson,
     result: ValidationResult | None,
     epoch: int,
+    trust: Trust | None = None,
 ) -> dict[str, Any]:
     """Write a network as a bundle, and give what is known of it.
 
@@ -52,6 +54,7 @@ def write_bundle(
         lesson: What it was taught.
         result: Its answers to the validation frames; none where there are no such frames.
         epoch: After which it stood like this, from 1.
+        trust: Its calibration and prototypes, where there are any.
     """
     scenes = lesson.scenes
     validation: dict[str, Any] = {}
@@ -73,6 +76,13 @@ def write_bundle(
         validation=validation,
         training=to_mapping(config),
         data_hash=lesson.data_hash,
+        calibration=trust.calibration if trust else None,
     )
-    save_bundle(folder, network, metadata, half_precision=config.half_precision_bundle)
+    save_bundle(
+        folder,
+        network,
+        metadata,
+        half_precision=config.half_precision_bundle,
+        prototypes=trust.prototypes if trust else None,
+    )
     return {"bundle": str(folder), "validation": validation}

@@ -68,15 +68,18 @@ def freeze_backbone(network: PoseRegressor, config: TrainConfig) -> None:
 def freeze_parts(network: PoseRegressor, config: TrainConfig) -> None:
     """Stop training whole modules of the network, as `frozen_parts` asks.
 
+    A module within another is named with a dot, as in `position_transformer.encoder`.
+
     Raises:
         ConfigError: If the network has no such module, or nothing is left to train.
     """
-    parts = {name: part for name, part in network.named_children() if list(part.parameters())}
+    parts = {name: part for name, part in network.named_modules() if list(part.parameters())}
     unknown = [name for name in config.frozen_parts if name not in parts]
     if unknown:
+        outer = [name for name in parts if name and "." not in name]
         raise ConfigError(
             f"frozen_parts names {', '.join(unknown)}, but the network's parts are: "
-            f"{', '.join(parts)}"
+            f"{', '.join(outer)}, and what is in them"
         )
     for name in config.frozen_parts:
         parts[name].requires_grad_(False)
@@ -108,13 +111,19 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
 
 
-def clip_gradients(module: nn.Module, limit: float) -> float:
-    """Scale a module's gradients down to a common norm of at most `limit`; 0 leaves them.
+def clip_gradients(network: PoseRegressor, limit: float) -> float:
+    """Scale a network's gradients down to a common norm of at most `limit`; 0 leaves them.
+
+    The uncertainty head has a norm of its own: what it learns must not slow the rest.
 
     Returns:
         The norm they had; not finite where any of them is not.
     """
-    return float(torch.nn.utils.clip_grad_norm_(module.parameters(), limit or math.inf))
+    head = network.uncertainty_head
+    apart = set() if head is None else set(head.parameters())
+    groups = [[one for one in network.parameters() if one not in apart], list(apart)]
+    norms = [torch.nn.utils.clip_grad_norm_(group, limit or math.inf) for group in groups if group]
+    return math.hypot(*(float(norm) for norm in norms))
 
 
 def stops_early(config: ValidationConfig, progress: Progress) -> bool:

@@ -20,10 +20,11 @@ import yaml
 from mspr_ros.config import to_mapping
 from mspr_ros.data.light import vary_light
 from mspr_ros.geometry import Array
-from mspr_ros.network.losses import PoseCriterion
+from mspr_ros.network.losses import PoseCriterion, likelihood_of
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.training.building import build_average, build_network
 from mspr_ros.training.cache import open_cache_together
+from mspr_ros.training.calibrating import calibrate_after_training
 from mspr_ros.training.checkpoint import (
     Progress,
     TrainingState,
@@ -93,7 +94,7 @@ class Trainer:
         self.network, self.weight_transfer = build_network(
             config, self.lesson, device, resume=resume
         )
-        self.criterion = PoseCriterion(config.loss).to(device)
+        self.criterion = PoseCriterion(config.loss, likelihood_of(config.network)).to(device)
         self.optimizer = make_optimizer(config.optimizer, [self.network, self.criterion])
         self.average = build_average(config, self.network)
         self.state = TrainingState(self.network, self.criterion, self.optimizer, self.average)
@@ -311,4 +312,14 @@ class Trainer:
         network = self.answering_network
         result = self._validate(network) if self.lesson.validation else None
         folder = self.run_folder / "bundle"
-        return write_bundle(folder, network, self.config, self.lesson, result, best)
+        trust = calibrate_after_training(
+            network,
+            self.lesson.train,
+            self.lesson.validation,
+            self.samples.preprocessor,
+            self.device,
+            self.config,
+            tuple(info.name for info in self.lesson.scenes),
+            self.samples.images,
+        )
+        return write_bundle(folder, network, self.config, self.lesson, result, best, trust)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mspr_ros.calibration.signals import Signals
 from mspr_ros.evaluation.metrics import (
     PoseSummary,
     orientation_error_deg,
@@ -97,27 +98,37 @@ def validate(
         batch_size: Frames at a time; it does not change the answers.
         images: Where pictures come from; by default from their files.
     """
+    signals = ask_network(network, frames, preprocessor, device, batch_size, images)
+    gt_position = np.array([item.frame.position for item in frames])
+    gt_quat = np.array([item.frame.quat_xyzw for item in frames])
+    return ValidationResult(
+        scene=np.array([item.scene for item in frames]),
+        pred_scene=signals.scene.astype(np.float64),
+        position_residual=signals.position - gt_position,
+        rotation_residual=rotation_residual(gt_quat, signals.quat_xyzw),
+        position_error_m=position_error_m(gt_position, signals.position),
+        orientation_error_deg=orientation_error_deg(gt_quat, signals.quat_xyzw),
+    )
+
+
+def ask_network(
+    network: PoseRegressor,
+    frames: Sequence[LabeledFrame],
+    preprocessor: Preprocessor,
+    device: torch.device,
+    batch_size: int,
+    images: ImageSource | None = None,
+) -> Signals:
+    """Give all that a network says of frames, as `validate` asks it; at least one frame."""
     images = images or ImageFiles()
     network.eval()
-    scenes, positions, orientations = [], [], []
+    parts = []
     for start in range(0, len(frames), batch_size):
-        items = frames[start : start + batch_size]
-        pairs = [images.read(item) for item in items]
+        pairs = [images.read(item) for item in frames[start : start + batch_size]]
         cameras = [item.camera for _, item in pairs]
         tensor = preprocessor.tensor([image for image, _ in pairs], cameras).to(device)
         with torch.inference_mode():
-            output = network(tensor)
-        scenes.append(output.selection.scene.cpu().numpy())
-        positions.append(output.position.double().cpu().numpy())
-        orientations.append(output.orientation.double().cpu().numpy())
-    gt_position = np.array([item.frame.position for item in frames])
-    gt_quat = np.array([item.frame.quat_xyzw for item in frames])
-    pred_position, pred_quat = np.concatenate(positions), np.concatenate(orientations)
-    return ValidationResult(
-        scene=np.array([item.scene for item in frames]),
-        pred_scene=np.concatenate(scenes),
-        position_residual=pred_position - gt_position,
-        rotation_residual=rotation_residual(gt_quat, pred_quat),
-        position_error_m=position_error_m(gt_position, pred_position),
-        orientation_error_deg=orientation_error_deg(gt_quat, pred_quat),
-    )
+            seen = network.look(tensor)
+            output = network.answer(seen.position_out, seen.orientation_out)
+            parts.append(Signals.from_output(output, seen.descriptor))
+    return Signals.concatenate(parts)
