@@ -50,6 +50,11 @@ class TrajectoryError:
     position_m: Spread
     orientation_deg: Spread
 
+    @classmethod
+    def of(cls, metres: Array, degrees: Array) -> TrajectoryError:
+        """Describe (N,) finite errors of each kind, N > 0."""
+        return cls(len(metres), Spread.of(metres), Spread.of(degrees))
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
         plain: dict[str, Any] = json_safe(asdict(self))
@@ -91,7 +96,7 @@ def absolute_trajectory_error(
     if align:
         motion = align_rigidly(pred_T_map_cam[:, :3, 3], gt_T_map_cam[:, :3, 3])
         pred_T_map_cam = motion @ pred_T_map_cam
-    return _errors(invert_transform(gt_T_map_cam) @ pred_T_map_cam)
+    return TrajectoryError.of(*_errors(invert_transform(gt_T_map_cam) @ pred_T_map_cam))
 
 
 def relative_pose_error(
@@ -108,6 +113,16 @@ def relative_pose_error(
     """
     if not len(pairs):
         return None
+    return TrajectoryError.of(*relative_motion_error(gt_T_map_cam, pred_T_map_cam, pairs))
+
+
+def relative_motion_error(
+    gt_T_map_cam: Array, pred_T_map_cam: Array, pairs: Pairs
+) -> tuple[Array, Array]:
+    """Give the errors of the motion between pairs: metres (M,) and degrees (M,).
+
+    NaN where one of the poses is not known; see `relative_pose_error`.
+    """
     first, second = pairs.T
     gt_motion = invert_transform(gt_T_map_cam[first]) @ gt_T_map_cam[second]
     pred_motion = invert_transform(pred_T_map_cam[first]) @ pred_T_map_cam[second]
@@ -143,8 +158,10 @@ def time_pairs(
     return np.stack([first[found], second[found]], axis=1)
 
 
-def _errors(T_gt_pred: Array) -> TrajectoryError:
-    distance = np.linalg.norm(T_gt_pred[:, :3, 3], axis=1)
-    quats = quat_xyzw_from_rotation(T_gt_pred[:, :3, :3])
-    angle = orientation_error_deg(np.array([0.0, 0.0, 0.0, 1.0]), quats)
-    return TrajectoryError(len(T_gt_pred), Spread.of(distance), Spread.of(angle))
+def _errors(T_gt_pred: Array) -> tuple[Array, Array]:
+    known = np.isfinite(T_gt_pred).all(axis=(1, 2))
+    metres, degrees = np.full((2, len(T_gt_pred)), np.nan)
+    metres[known] = np.linalg.norm(T_gt_pred[known, :3, 3], axis=1)
+    quats = quat_xyzw_from_rotation(T_gt_pred[known, :3, :3])
+    degrees[known] = orientation_error_deg(np.array([0.0, 0.0, 0.0, 1.0]), quats)
+    return metres, degrees

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tf2_ros
 from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Path
@@ -15,6 +14,17 @@ from std_msgs.msg import ColorRGBA, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from mspr_ros.bundle import UNKNOWN_SCENE
+from mspr_ros.drawing import (
+    CAMERA_MARKER,
+    LIFETIME_S,
+    LINE_WIDTH_M,
+    SCENE_MARKER,
+    TEXT_ABOVE_M,
+    TEXT_HEIGHT_M,
+    camera_lines,
+    confidence_color,
+    scene_text,
+)
 from mspr_ros.geometry import Array
 from mspr_ros.ros.conversions import (
     message_from_transform,
@@ -27,7 +37,6 @@ from mspr_ros.ros.tf_policy import ParentWatch
 # Reliable: a pose is small and precious. The depth covers a subscriber that is busy for a while.
 POSE_QOS = QoSProfile(depth=50)
 PATH_LENGTH = 2000
-CAMERA_MARKER, SCENE_MARKER = "camera", "scene"  # namespaces
 PATH_INTERVAL_NS = 500_000_000  # a path grows; sending all of it with each frame would not scale
 
 
@@ -161,17 +170,14 @@ def pose_with_covariance(stamped: PoseStamped, covariance: Array) -> PoseWithCov
 
 def markers(header: Header, answer: Answer) -> MarkerArray:
     """Draw the camera as a pyramid of lines and write scene and confidence beside it."""
-    shade = float(np.clip(answer.confidence, 0.0, 1.0))
-    color = ColorRGBA(r=1.0 - shade, g=0.4 + 0.5 * shade, b=0.2, a=1.0)
+    red, green, blue, alpha = confidence_color(answer.confidence)
+    color = ColorRGBA(r=red, g=green, b=blue, a=alpha)
     pose = pose_from_transform(answer.T_map_cam)
     pyramid = Marker(
         header=header, ns=CAMERA_MARKER, id=0, type=Marker.LINE_LIST, pose=pose, color=color
     )
-    pyramid.scale.x = 0.01
-    corners = [Point(x=x, y=y, z=0.3) for x, y in ((-0.2, -0.15), (0.2, -0.15), (0.2, 0.15))]
-    corners.append(Point(x=-0.2, y=0.15, z=0.3))
-    for index, corner in enumerate(corners):
-        pyramid.points += [Point(), corner, corner, corners[(index + 1) % 4]]
+    pyramid.scale.x = LINE_WIDTH_M
+    pyramid.points = [Point(x=x, y=y, z=z) for x, y, z in camera_lines()]
     text = Marker(
         header=header,
         ns=SCENE_MARKER,
@@ -179,12 +185,12 @@ def markers(header: Header, answer: Answer) -> MarkerArray:
         type=Marker.TEXT_VIEW_FACING,
         pose=pose_from_transform(answer.T_map_cam),
         color=color,
-        text=f"{answer.scene}\n{answer.confidence:.2f}",
+        text=scene_text(answer.scene, answer.confidence),
     )
-    text.scale.z = 0.15
-    text.pose.position.z += 0.3
+    text.scale.z = TEXT_HEIGHT_M
+    text.pose.position.z += TEXT_ABOVE_M
     for marker in (pyramid, text):
-        marker.lifetime.sec = 2
+        marker.lifetime.sec = LIFETIME_S
     return MarkerArray(markers=[pyramid, text])
 
 
