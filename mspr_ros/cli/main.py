@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mspr_ros import __version__
 from mspr_ros.errors import MsprError
@@ -25,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "localize": ("localize", "give the poses of image files"),
     "attention": ("attention", "draw what the network looks at in an image"),
     "import-reference": ("import_reference", "turn the paper's own weights into a bundle"),
+    "doctor": ("doctor", "look at everything the node depends on, and name remedies"),
     "make-bag": ("make_bag", "write a dataset's frames into a ROS 2 bag"),
     "replay": ("replay", "play a bag into the running node and measure its poses"),
 }
@@ -41,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise MsprError(f"{args.json} exists and is not overwritten; name another file")
         result = args.run(args)
         if args.json is not None:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            write_json(args.json, result)
     except MsprError as error:
         print(f"mspr {args.command}: {error}", file=sys.stderr)
         return 1
@@ -50,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mspr {args.command}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def write_json(path: Path, result: Any) -> None:
+    """Write a command's result, plain JSON-ready values, to a new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
