@@ -16,6 +16,7 @@ from mspr_ros.calibration.features import (
     scene_probability,
     sigmoid,
     standardized,
+    well_conditioned,
 )
 from mspr_ros.calibration.model import Calibration
 from mspr_ros.calibration.prototypes import Comparison, Prototypes
@@ -177,7 +178,7 @@ def calibrated_covariance(
         z @ np.array(calibration.orientation_weights),
     )
     spread = scaled(base, *(np.exp(exponent) for exponent in exponents))
-    spread = spread + scatter(signals, temperatures)
+    spread = well_conditioned(spread + scatter(signals, temperatures))
     return scaled(
         spread,
         np.array([info.position_scale for info in infos]),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from mspr_ros.calibration.features import scaled, standardized
+from mspr_ros.calibration.features import scaled, standardized, well_conditioned
 from mspr_ros.geometry import Array
 
 Rows = npt.NDArray[np.int64]
@@ -135,7 +135,7 @@ def predict(fit: CovarianceFit, sample: Sample, rows: Rows) -> Array:
         np.exp(z @ fit.position_weights),
         np.exp(z @ fit.orientation_weights),
     )
-    return grown + sample.scatter[rows]
+    return well_conditioned(grown + sample.scatter[rows])
 
 
 def robust_covariance(residual: Array) -> Array:
@@ -183,9 +183,9 @@ def _weights(
         return np.zeros(z.shape[1])
 
     def loss(theta: Array) -> tuple[float, Array]:
-        log_scale = theta[0] + z @ theta[1:]
+        log_scale = np.clip(theta[0] + z @ theta[1:], -9.0, 9.0)
         grown = np.exp(2.0 * log_scale)[:, None, None] * base
-        inverse = np.linalg.inv(grown + spread)
+        inverse = np.linalg.inv(well_conditioned(grown + spread))
         _, log_determinant = np.linalg.slogdet(inverse)
         white = np.einsum("nij,nj->ni", inverse, residual)
         squares = np.einsum("ni,ni->n", residual, white)
@@ -197,7 +197,7 @@ def _weights(
         gradient[1:] += 2.0 * ridge * theta[1:]
         return float(value + ridge * (theta[1:] ** 2).sum()), gradient
 
-    limits = [(-8.0, 8.0), *((low, 3.0) for low in floor)]
+    limits = [(-6.0, 6.0), *((low, 3.0) for low in floor)]
     start = np.concatenate([[0.0], np.maximum(floor, 0.0)])
     result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits)
     return np.asarray(result.x[1:])

@@ -134,6 +134,14 @@ def scaled(covariance: Array, position: Array, orientation: Array) -> Array:
     return np.asarray(covariance * factors[:, :, None] * factors[:, None, :])
 
 
+def well_conditioned(covariance: Array) -> Array:
+    """Keep (N, d, d) covariances from being flat: two clusters scatter along a line."""
+    trace = np.trace(covariance, axis1=1, axis2=2)
+    return np.asarray(
+        covariance + (1e-8 * trace + 1e-12)[:, None, None] * np.eye(covariance.shape[1])
+    )
+
+
 def turns(quat_xyzw: Array, from_xyzw: Array) -> Array:
     """Give rotation vectors r about the map's axes with R = exp(r) R_from; zero if not finite.
 
