@@ -13,7 +13,6 @@ how fast the machine is: the paper's own code makes 0.63 to 0.72 images/s at bat
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import platform
 import statistics
@@ -24,13 +23,9 @@ from typing import Any
 
 import torch
 
-from mspr_ros.network.losses import PoseCriterion
-from mspr_ros.network.regressor import PoseRegressor, Selection
-from mspr_ros.training.configuration import TrainConfig, load_train_config
-from mspr_ros.training.distributed import GradedNetwork
-from mspr_ros.training.schedule import make_optimizer, set_training_mode
+from mspr_ros.bench.training_step import make_step
+from mspr_ros.training.configuration import load_train_config
 
-NUM_SCENES = 7
 ORIGINAL_IMAGES_PER_S, ORIGINAL_GFLOPS = 0.675, 124.0
 
 
@@ -51,7 +46,10 @@ def main() -> None:
     ways = ["weights, fp32", "keys, fp32"]
     if gflops["bfloat16"] > gflops["float32"]:
         ways.append("keys, bf16")
-    steps = {way: make_step(config, way, device) for way in ways}
+    steps = {}
+    for way in ways:
+        dropped, precision = way.split(", ")
+        steps[way] = make_step(config, dropped, device, half=precision == "bf16")
     times: dict[str, list[float]] = {way: [] for way in steps}
     for step in steps.values():
         seconds(step, device)
@@ -81,34 +79,6 @@ def main() -> None:
               f"{factor:.1f} times the original code at equal fp32 rate")  # fmt: skip
     if args.output:
         args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def make_step(config: TrainConfig, way: str, device: torch.device) -> Callable[[], None]:
-    """Give a function that takes one training step."""
-    torch.manual_seed(0)
-    dropped, precision = way.split(", ")
-    shape = dataclasses.replace(config.network, attention_dropout=dropped)
-    network = PoseRegressor(config=shape, num_scenes=NUM_SCENES)
-    network.to(device, memory_format=torch.channels_last)
-    criterion = PoseCriterion(config.loss).to(device)
-    graded = GradedNetwork(network, criterion, half=precision == "bf16")
-    optimizer = make_optimizer(config.optimizer, [graded])
-    set_training_mode(network, config)
-    count = config.batch_size
-    images = torch.randn(count, 3, config.preprocess.height, config.preprocess.width)
-    images = images.to(device, memory_format=torch.channels_last)
-    scene = torch.arange(count, device=device) % NUM_SCENES
-    gt = Selection(scene, torch.zeros_like(scene), torch.zeros_like(scene))
-    position = torch.randn(count, 3, device=device)
-    orientation = torch.nn.functional.normalize(torch.randn(count, 4, device=device), dim=1)
-
-    def step() -> None:
-        loss = graded(images, position, orientation, gt)["total"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    return step
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:

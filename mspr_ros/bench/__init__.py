@@ -1,0 +1,1 @@
+"""How fast each stage is, against what the machine can do: measured in turns, told as JSON."""

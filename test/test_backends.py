@@ -1,0 +1,207 @@
+"""Backends answer alike; an export that does not is refused, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_inference import assert_same, stir_batch_norms
+from test_network_options import OPTIONS, make_images, make_network
+from tiny import make_tiny_bundle, make_tiny_dataset, make_tiny_network
+
+from mspr_ros.backends.answer import (
+    AnswerByName,
+    NetworkAnswer,
+    answer_from_named,
+    named_tensors,
+)
+from mspr_ros.backends.comparison import Truth, compare_backends, largest_difference
+from mspr_ros.backends.export import export_bundle
+from mspr_ros.backends.exported import ExportInfo, OnnxRuntimeBackend, OpenVinoBackend
+from mspr_ros.backends.torch_backend import TorchBackend
+from mspr_ros.bundle import load_bundle
+from mspr_ros.cli.main import main
+from mspr_ros.errors import BundleError, ConfigError, MsprError
+from mspr_ros.network.inference import prepare_for_inference
+
+SIZE = (64, 96)
+CPU = torch.device("cpu")
+RUNTIMES = [("onnx", OnnxRuntimeBackend, "onnxruntime"), ("openvino", OpenVinoBackend, "openvino")]
+
+
+def truth_of(answer: NetworkAnswer) -> Truth:
+    return Truth(
+        answer.output.position.double().numpy() + 1.0,
+        np.roll(answer.output.orientation.double().numpy(), 1, axis=1),
+        answer.output.selection.scene.numpy(),
+    )
+
+
+class Shifted:
+    """Answer like another backend, moved along x."""
+
+    name, precision = "shifted", "int8"
+
+    def __init__(self, original: Any, metres: float) -> None:
+        self._original, self._metres = original, metres
+
+    def __call__(self, images: torch.Tensor, scene: torch.Tensor | None = None) -> NetworkAnswer:
+        answer = self._original(images, scene)
+        offset = torch.tensor([self._metres, 0.0, 0.0])
+        moved = answer.output._replace(position=answer.output.position + offset)
+        return answer._replace(output=moved)
+
+
+@pytest.mark.parametrize("options", [OPTIONS[2], OPTIONS[5], OPTIONS[6]], ids=str)
+@torch.inference_mode()
+def test_the_graph_by_name_gives_everything_the_network_does(options: dict[str, Any]) -> None:
+    with torch.inference_mode(mode=False):
+        network = make_network(num_scenes=3, **options)
+    stir_batch_norms(network)
+    images, forced = make_images(3), torch.tensor([1, -1, 0])
+    graph = AnswerByName(prepare_for_inference(network, *SIZE), *SIZE)
+    named = dict(zip(graph.names, graph(images, forced), strict=True))
+    answer = answer_from_named(named)
+    free = network(images).selection.scene
+    expected = network(images, scene=torch.where(forced < 0, free, forced))
+    assert_same(answer.output, expected)
+    torch.testing.assert_close(
+        answer.descriptor, network.look(images).descriptor, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_names_go_there_and_back() -> None:
+    output = make_tiny_network()(make_images(2))
+    named = {**named_tensors(output), "descriptor": torch.zeros(2, 6)}
+    assert "selection.scene" in named and "query_key_distance" not in named
+    assert_same(answer_from_named(named).output, output)
+
+
+def test_torch_backend_answers_as_the_network_and_knows_its_precisions() -> None:
+    network = make_network()
+    backend = TorchBackend(network, *SIZE, CPU, "fp32")
+    assert backend.precision == "fp32"
+    assert_same(backend(make_images(2)).output, network(make_images(2)))
+    scene = torch.tensor([1, 0])
+    assert_same(backend(make_images(2), scene).output, network(make_images(2), scene=scene))
+    half = TorchBackend(network, *SIZE, CPU, "bf16")(make_images(2)).output
+    assert half.position.dtype == torch.float32
+    apart = (half.position - network(make_images(2)).position).abs().max()
+    assert 0.0 < float(apart) < 0.5
+    with pytest.raises(ConfigError, match="no precision 'fp8'"):
+        TorchBackend(network, *SIZE, CPU, "fp8")
+
+
+def test_a_backend_that_answers_differently_is_refused() -> None:
+    original = TorchBackend(make_network(), *SIZE, CPU, "fp32")
+    images = make_images(6)
+    same = compare_backends(original, original, images, exact=True)
+    assert same["largest_difference"] < 1e-5 and same["scene_agreement"] == 1.0
+    with pytest.raises(MsprError, match=r"position differs by 0\.0"):
+        compare_backends(original, Shifted(original, 0.01), images, exact=True)
+
+
+def test_a_lower_precision_is_judged_by_its_median_errors() -> None:
+    original = TorchBackend(make_network(), *SIZE, CPU, "fp32")
+    images = make_images(6)
+    truth = truth_of(original(images))  # one metre away along each axis
+    better = compare_backends(original, Shifted(original, 0.01), images, truth, exact=False)
+    assert better["shift_m"]["median"] == pytest.approx(0.01, rel=1e-2)
+    errors = better["median_errors_m_deg"]
+    assert errors["torch"][0] == pytest.approx(3**0.5, rel=1e-4)
+    assert errors["exported"][0] < errors["torch"][0]
+    worse = Shifted(original, -0.2)
+    with pytest.raises(MsprError, match="median errors rise by"):
+        compare_backends(original, worse, images, truth, exact=False)
+    allowed = compare_backends(original, worse, images, truth, exact=False, max_rise=0.2)
+    assert allowed["rise"] == pytest.approx(0.067, abs=0.005)
+
+
+def test_a_nan_is_the_largest_difference() -> None:
+    found = {"a": torch.tensor([1.0]), "b": torch.tensor([float("nan")])}
+    largest, name = largest_difference({"a": torch.zeros(1), "b": torch.zeros(1)}, found)
+    assert name == "b" and largest != largest
+
+
+@pytest.mark.parametrize(("format_name", "kind", "package"), RUNTIMES)
+def test_an_export_answers_as_torch_does(
+    tmp_path: Path, format_name: str, kind: Any, package: str
+) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip(package)
+    bundle_folder, output = make_tiny_bundle(tmp_path / "bundle"), tmp_path / "exported"
+    command = ["export", str(bundle_folder), "--format", format_name, "-o", str(output)]
+    assert main([*command, "--json", str(tmp_path / "result.json")]) == 0
+    info = ExportInfo.read(output)
+    assert info is not None and info.precision == "fp32"
+    assert json.loads((tmp_path / "result.json").read_text())["check"]["images"] == 8
+    bundle = load_bundle(output)
+    assert bundle.content_hash == info.bundle_hash == load_bundle(bundle_folder).content_hash
+    name = {"onnx": "network.onnx", "openvino": "network.xml"}[format_name]
+    backend = kind(output / name, "fp32", num_threads=1)
+    for count in (1, 4):  # the size of the batch is free
+        assert_same(backend(make_images(count)).output, bundle.network(make_images(count)))
+    scene = torch.tensor([1, 1])
+    expected = bundle.network(make_images(2), scene=scene)
+    assert_same(backend(make_images(2), scene).output, expected)
+    assert main(command) == 1  # not overwritten
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_lower_precisions_are_exported_with_their_accuracy(tmp_path: Path, precision: str) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    bundle, dataset = make_tiny_bundle(tmp_path / "bundle"), make_tiny_dataset(tmp_path / "data")
+    command = ["export", str(bundle), "--format", "onnx", "--precision", precision]
+    command += ["--data", str(dataset), "--frames", "6", "-o"]
+    assert main([*command, str(tmp_path / "a"), "--max-rise", "10"]) == 0
+    info = ExportInfo.read(tmp_path / "a")
+    assert info is not None and info.precision == precision
+    assert info.check["shift_m"]["p99"] > 0.0
+    assert set(info.check["median_errors_m_deg"]) == {"torch", "exported"}
+    assert main([*command, str(tmp_path / "b"), "--max-rise", "-0.9"]) == 1
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_changed_export_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    import mspr_ros.backends.export as module
+
+    folder = make_tiny_bundle(tmp_path / "bundle")
+    bundle, other = load_bundle(folder), load_bundle(make_tiny_bundle(tmp_path / "other", seed=1))
+    write_onnx = module.write_onnx
+    monkeypatch.setattr(module, "write_onnx", lambda bundle, path: write_onnx(other, path))
+    with pytest.raises(MsprError, match="does not answer like torch"):
+        export_bundle(
+            folder, bundle, tmp_path / "exported",
+            format_name="onnx", precision="fp32", images=make_images(2),
+        )  # fmt: skip
+    assert not (tmp_path / "exported").exists()
+
+
+def test_missing_packages_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mspr_ros.backends.export as module
+
+    monkeypatch.setattr(module, "is_installed", lambda package: package != "openvino")
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    command = ["export", str(bundle), "--format", "openvino", "-o", str(tmp_path / "out")]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert "pip install openvino" in error and len(error.strip().splitlines()) == 1
+
+
+def test_damaged_exports_are_refused(tmp_path: Path) -> None:
+    assert ExportInfo.read(tmp_path) is None
+    ExportInfo("onnx", "fp32", "abc").write(tmp_path)
+    with pytest.raises(BundleError, match=r"network\.onnx is missing"):
+        ExportInfo.read(tmp_path)
+    (tmp_path / "export.json").write_text("{")
+    with pytest.raises(BundleError, match="damaged"):
+        ExportInfo.read(tmp_path)
