@@ -82,7 +82,8 @@ def load_initial_weights(
         ConfigError: If no matrix or filter fits; the network is of no use then.
     """
     bundle = load_bundle(folder)
-    known = bundle.metadata.scene_names
+    # Scenes that were added later have parts of their own: another network cannot take them.
+    known = bundle.metadata.scene_names[: (*bundle.metadata.scene_groups, None)[0]]
     rows = {name: (scenes.index(name), known.index(name)) for name in scenes if name in known}
     target, source = network.state_dict(), bundle.network.state_dict()
     apart = _tied_to_clusters(network.config, bundle.metadata.network)

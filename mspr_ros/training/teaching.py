@@ -1,0 +1,173 @@
+"""What `mspr teach` decides by itself: clusters, the budget of pictures, the camera.
+
+The number of clusters follows from how far the training poses are spread, scene by scene: the
+fewest with which poses lie about their centroids no wider than 5 m and 60 degrees (root mean
+square), and with enough frames in each. A room needs one position cluster, a street several; a
+camera that turned all the way round needs two orientation clusters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mspr_ros.bundle import BundleMetadata
+from mspr_ros.data.dataset import Dataset
+from mspr_ros.geometry import Array, rotation_angle_rad
+from mspr_ros.network.clustering import (
+    assign_orientation_clusters,
+    assign_position_clusters,
+    cluster_orientations,
+    cluster_positions,
+)
+from mspr_ros.training.configuration import TrainConfig
+from mspr_ros.training.samples import EpochBatches, load_batches
+from mspr_ros.training.trainer import Trainer
+
+SPREAD_M, SPREAD_DEG = 5.0, 60.0
+MOST_CLUSTERS = 8
+FRAMES_PER_CLUSTER = 50
+# Steps before the clock runs, and how often a run validates.
+_WARM_UP_STEPS = 3
+_VALIDATIONS = 6
+
+
+def choose_clusters(datasets: Sequence[Dataset]) -> tuple[int, int]:
+    """Choose the numbers of position and orientation clusters for training frames.
+
+    The scene that needs most decides: all scenes of a network have the same number.
+
+    Args:
+        datasets: Their frames of split `train` count.
+    """
+    positions, orientations = 1, 1
+    for dataset in datasets:
+        for scene in dataset.scenes:
+            frames = dataset.select(split="train", scene=scene)
+            if len(frames):
+                positions = max(positions, _fewest(frames.positions, position_spread_m, SPREAD_M))
+                quats = frames.quats_xyzw
+                orientations = max(
+                    orientations, _fewest(quats, orientation_spread_deg, SPREAD_DEG)
+                )
+    return positions, orientations
+
+
+def position_spread_m(positions: Array, num_clusters: int) -> float:
+    """Give the root mean square distance of positions (N, 3) from their centroids, metres."""
+    centroids = cluster_positions(positions, num_clusters)
+    nearest = centroids[assign_position_clusters(positions, centroids)]
+    return float(np.sqrt(np.mean(np.sum((positions - nearest) ** 2, axis=1))))
+
+
+def orientation_spread_deg(quats_xyzw: Array, num_clusters: int) -> float:
+    """Give the root mean square angle of orientations (N, 4) from their centroids, degrees."""
+    centroids = cluster_orientations(quats_xyzw, num_clusters)
+    nearest = centroids[assign_orientation_clusters(quats_xyzw, centroids)]
+    return float(np.degrees(np.sqrt(np.mean(rotation_angle_rad(quats_xyzw, nearest) ** 2))))
+
+
+def _fewest(values: Array, spread: Callable[[Array, int], float], limit: float) -> int:
+    most = max(1, min(MOST_CLUSTERS, len(values) // FRAMES_PER_CLUSTER))
+    for count in range(1, most):
+        if spread(values, count) <= limit:
+            return count
+    return most
+
+
+def with_own_network(
+    config: TrainConfig, datasets: Sequence[Dataset]
+) -> tuple[TrainConfig, list[str]]:
+    """Fit a configuration to what is taught: clusters, and a camera where all frames have one.
+
+    Args:
+        config: To start from.
+        datasets: What is taught.
+
+    Returns:
+        The configuration and remarks for the user.
+    """
+    positions, orientations = choose_clusters(datasets)
+    network = dataclasses.replace(
+        config.network, num_position_clusters=positions, num_orientation_clusters=orientations
+    )
+    config = dataclasses.replace(config, network=network)
+    blind = [d.name for d in datasets if any(not frame.camera for frame in d.frames)]
+    if not blind or not (config.fit_virtual_camera or config.preprocess.virtual_camera):
+        return config, []
+    still = dataclasses.replace(config.augmentation, yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0)
+    preprocess = dataclasses.replace(config.preprocess, virtual_camera=None)
+    config = dataclasses.replace(
+        config, augmentation=still, fit_virtual_camera=False, preprocess=preprocess
+    )
+    return config, [
+        f"no intrinsics for {', '.join(blind)}: images are resized, not warped to one camera"
+    ]
+
+
+def with_network_of(config: TrainConfig, bundle: Path, metadata: BundleMetadata) -> TrainConfig:
+    """Take network, image pipeline and first weights from a bundle that is taught further."""
+    return dataclasses.replace(
+        config,
+        network=metadata.network,
+        preprocess=metadata.preprocess,
+        fit_virtual_camera=False,
+        augmentation=config.augmentation
+        if metadata.preprocess.virtual_camera is not None
+        else dataclasses.replace(config.augmentation, yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0),
+        initial_weights=str(bundle),
+        pretrained_backbone=False,
+    )
+
+
+def with_budget(config: TrainConfig, minutes: float, images_per_second: float) -> TrainConfig:
+    """Choose the number of pictures for a time, and validate a few times in it."""
+    total = max(config.batch_size, round(60.0 * minutes * images_per_second))
+    return dataclasses.replace(config, total_images=total)
+
+
+def with_few_validations(config: TrainConfig, num_frames: int) -> TrainConfig:
+    """Validate a few times in a run, however many epochs its number of pictures comes to.
+
+    Args:
+        config: To change.
+        num_frames: Frames to train on.
+    """
+    epochs = config.total_images / max(1, num_frames) if config.total_images else config.epochs
+    every = max(1, round(epochs / _VALIDATIONS))
+    validation = dataclasses.replace(config.validation, every_epochs=every)
+    return dataclasses.replace(config, validation=validation)
+
+
+def measure_rate(config: TrainConfig, device: torch.device, seconds: float) -> tuple[float, int]:
+    """Train a throw-away network for a while to learn how fast it goes here.
+
+    Args:
+        config: What will be trained.
+        device: Where.
+        seconds: How long, after a few steps to warm up.
+
+    Returns:
+        Pictures a second, and the number of frames to train on.
+    """
+    steps, started = 0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(config, Path(folder), device)
+        num_frames = len(trainer.lesson.train)
+        for epoch in range(10_000):
+            batches = EpochBatches(trainer.group_of_frame, trainer.config, epoch, 0)
+            for batch in load_batches(trainer.samples, batches, config.num_workers):
+                trainer._step(batch, batches.draws(0))
+                steps += 1
+                if steps == _WARM_UP_STEPS:
+                    started = time.perf_counter()
+                elapsed = time.perf_counter() - started
+                if steps > _WARM_UP_STEPS and elapsed >= seconds:
+                    return (steps - _WARM_UP_STEPS) * config.batch_size / elapsed, num_frames
+    raise AssertionError("the clock stands still")
