@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("simulate", "write a dataset from the simulator"),
     "import": ("import_", "turn a recording in a known format into a dataset"),
     "train": ("train", "train a bundle from datasets"),
+    "teach": ("teach", "teach a bundle places from recorded drives (bags)"),
     "calibrate": ("calibrate", "calibrate a bundle's uncertainty on held-out frames"),
     "evaluate": ("evaluate", "measure a bundle on a dataset"),
     "localize": ("localize", "give the poses of image files"),

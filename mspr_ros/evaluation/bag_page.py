@@ -1,0 +1,406 @@
+"""What the page of a bag's verdict says, section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mspr_ros.evaluation.bag_metrics import BundleVerdict
+from mspr_ros.evaluation.bag_motion import RPE_DELTA_S, answered_stretches
+from mspr_ros.evaluation.bag_pictures import best_and_worst
+from mspr_ros.evaluation.bag_plots import (
+    ErrorTrack,
+    deviations_figure,
+    error_shares_figure,
+    errors_in_time_figure,
+    path_figure,
+)
+from mspr_ros.evaluation.bag_run import BagTrack
+from mspr_ros.evaluation.html_page import Section, page
+from mspr_ros.evaluation.judging import errors_of
+from mspr_ros.evaluation.plots import trajectory_figure
+from mspr_ros.evaluation.report import scene_curves
+from mspr_ros.evaluation.tables import format_interval, percent
+from mspr_ros.evaluation.uncertain_frames import uncertain_frames
+
+Verdicts = Sequence[BundleVerdict]
+
+
+def bag_page(verdicts: Verdicts, *, num_images: int = 4) -> str:
+    """Write the page about one bundle or several, the headline's first."""
+    judged = any(verdict.groups for verdict in verdicts)
+    sections = [_short(verdicts), *([_accuracy(verdicts)] if judged else [])]
+    sections.append(_paths(verdicts))
+    if judged:
+        sections += [_in_time(verdicts), _shares(verdicts), _uncertainty(verdicts)]
+    sections += [_images(verdicts, num_images), *([_scenes(verdicts)] if judged else [])]
+    sections += [_motion(verdicts), _speed(verdicts), _input(verdicts)]
+    names = " and ".join(verdict.run.name for verdict in verdicts)
+    bags = ", ".join(track.bag.name for track in verdicts[0].run.tracks)
+    notes = [
+        f"{verdict.run.name}: {verdict.run.path} ({verdict.metrics['bundle_hash'][:12]})"
+        for verdict in verdicts
+    ]
+    notes.append("Each pose is from one image alone; nothing is smoothed over time.")
+    return page(f"{names} on {bags}", notes, sections)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "∞" if value is None else f"{value:.{digits}f}"
+
+
+def _short(verdicts: Verdicts) -> Section:
+    section = Section("short", "In short")
+    for verdict in verdicts:
+        if len(verdicts) > 1:
+            section.heading(verdict.run.name)
+        counts = verdict.metrics["bags"]
+        total = sum(count["images"] for count in counts)
+        accepted = sum(count["accepted"] for count in counts)
+        cards = [(str(total), "images"), (percent(accepted / total), "answered and accepted")]
+        if verdict.groups:
+            poses = verdict.groups[-1].network.poses
+            recall = poses.recalls[1]
+            cards[1:1] = [
+                (f"{poses.position_error_m.median:.3f} m", "median position error"),
+                (f"{poses.orientation_error_deg.median:.2f}°", "median orientation error"),
+                (
+                    percent(recall.share),
+                    f"within {recall.position_m:g} m and {recall.orientation_deg:g}°",
+                ),
+                (percent(poses.scene_accuracy), "right scene"),
+            ]
+        speed = verdict.metrics["latency"]["images_per_second"]
+        cards.append((_number(speed, 1), "images a second here"))
+        section.cards(cards)
+    for count in verdicts[0].metrics["bags"]:
+        if count["without_truth"] and count["truth"]:
+            section.text(
+                f"{count['bag']}: {count['without_truth']} of {count['images']} images have no "
+                "true pose near them; they were localized but are not judged.",
+                "note",
+            )
+    if not verdicts[0].groups:
+        section.text(
+            "There is no truth to judge by: below stands how steady the answers are, and how "
+            "well they agree with odometry where the bag has any.",
+            "note",
+        )
+    return section
+
+
+def _accuracy(verdicts: Verdicts) -> Section:
+    section = Section("accuracy", "Accuracy")
+    section.text(
+        "Without any alignment to the truth. An image without an answer counts as an infinite "
+        "error; in brackets 95 % block-bootstrap intervals.", "soft",
+    )  # fmt: skip
+    first = next(group for verdict in verdicts for group in verdict.groups)
+    recalls = [
+        f"≤ {one.position_m:g} m, {one.orientation_deg:g}°" for one in first.network.poses.recalls
+    ]
+    medians = [["", "images", "no answer", "position m", "orientation °", *recalls, "scene"]]
+    spread = [["", "position m: mean", "p90", "p99", "max", "orientation °: mean", "p90", "p99",
+               "max"]]  # fmt: skip
+    for verdict in verdicts:
+        for group in verdict.groups:
+            name = f"{verdict.run.name}: {group.name}" if len(verdicts) > 1 else group.name
+            method, poses = group.network, group.network.poses
+            medians.append(
+                [
+                    *(name, str(poses.num_frames), str(poses.num_failures)),
+                    format_interval(method.position_median_m, 3),
+                    format_interval(method.orientation_median_deg, 2),
+                    *(percent(recall.share) for recall in poses.recalls),
+                    percent(poses.scene_accuracy),
+                ]
+            )
+            position, orientation = poses.position_error_m, poses.orientation_error_deg
+            spread.append(
+                [name]
+                + [f"{getattr(position, key):.3f}" for key in ("mean", "p90", "p99", "max")]
+                + [f"{getattr(orientation, key):.2f}" for key in ("mean", "p90", "p99", "max")]
+            )
+    section.heading("Medians and recall")
+    section.table(medians)
+    section.heading("The tail")
+    section.table(spread)
+    section.heading("Accepted and rejected answers")
+    section.table(_accepted_rows(verdicts))
+    return section
+
+
+def _accepted_rows(verdicts: Verdicts) -> list[list[str]]:
+    rows = [["", "images", "wrong scene", "position m: median", "p90", "orientation °: median",
+             "p90"]]  # fmt: skip
+    for verdict in verdicts:
+        for kind in ("accepted", "rejected"):
+            told = verdict.metrics[kind]
+            name = f"{verdict.run.name}: {kind}" if len(verdicts) > 1 else kind
+            row = [name, str(told["num_frames"]), str(told["num_wrong_scene"])]
+            for key, digits in (("position_error_m", 3), ("orientation_error_deg", 2)):
+                errors = told[key]
+                row += [
+                    "-" if errors is None else _number(errors[part], digits)
+                    for part in ("median", "p90")
+                ]
+            rows.append(row)
+    return rows
+
+
+def _paths(verdicts: Verdicts) -> Section:
+    section = Section("trajectory", "From above")
+    figures = []
+    for verdict in verdicts:
+        name = f"{verdict.run.name}, " if len(verdicts) > 1 else ""
+        results = verdict.run.results
+        for scene in dict.fromkeys(result.gt_scene for result in results):
+            _, panel = scene_curves(scene, results, None)
+            caption = f"{name}{scene}: the true path, and the answers coloured by their error"
+            figures.append((trajectory_figure([panel]), caption))
+        if not results:
+            segments = _answered_paths(verdict.run.tracks)
+            figures += [
+                (path_figure(parts), f"{name}{scene}: the accepted answers")
+                for scene, parts in segments.items()
+            ]
+    section.figures(figures)
+    return section
+
+
+def _answered_paths(tracks: Sequence[BagTrack]) -> dict[str, list[tuple[str, Any]]]:
+    segments: dict[str, list[tuple[str, Any]]] = {}
+    for track in tracks:
+        pred = track.pred_T_map_cam()
+        for stretch in answered_stretches(track):
+            points = pred[stretch.rows, :3, 3]
+            segments.setdefault(stretch.scene, []).append((track.bag.name, points))
+    return segments
+
+
+def _error_track(verdict: BundleVerdict, track: BagTrack) -> ErrorTrack:
+    rows, results = list(track.judged), list(track.judged.values())
+    stamps = track.bag.scan.stamps_ns
+    position, orientation = errors_of(results)
+    accepted = np.array([result.answer.accepted for result in results], dtype=bool)
+    seconds = (stamps[rows] - stamps.min()) / 1e9
+    return ErrorTrack(verdict.run.name, seconds, position, orientation, accepted)
+
+
+def _in_time(verdicts: Verdicts) -> Section:
+    section = Section("time", "Errors over time")
+    figures = []
+    for place, track in enumerate(verdicts[0].run.tracks):
+        if track.judged:
+            own = [_error_track(verdict, verdict.run.tracks[place]) for verdict in verdicts]
+            figures.append((errors_in_time_figure(own), f"{track.bag.name}: a dot an image"))
+    section.figures(figures)
+    return section
+
+
+def _shares(verdicts: Verdicts) -> Section:
+    section = Section("shares", "Share of images by error")
+    curves = []
+    for verdict in verdicts:
+        results = verdict.run.results
+        for scene in dict.fromkeys(result.gt_scene for result in results):
+            own = [result for result in results if result.gt_scene == scene]
+            name = f"{verdict.run.name}: {scene}" if len(verdicts) > 1 else scene
+            curves.append((name, *errors_of(own)))
+    section.figures(
+        [(error_shares_figure(curves), "Errors on a logarithmic axis; the grey line: the median")]
+    )
+    return section
+
+
+def _uncertainty(verdicts: Verdicts) -> Section:
+    section = Section("uncertainty", "Stated against true uncertainty")
+    points = []
+    rows = [["", "stated", "position", "orientation", "pose (6 d)"]]
+    for verdict in verdicts:
+        results = verdict.run.results
+        for scene in dict.fromkeys(result.gt_scene for result in results):
+            own = [result for result in results if result.gt_scene == scene]
+            name = f"{verdict.run.name}: {scene}" if len(verdicts) > 1 else scene
+            frames = uncertain_frames(own)
+            right = frames.scene_right
+            position, orientation = (np.where(right, e, np.nan) for e in errors_of(own))
+            stated = (frames.deviation["position"], np.degrees(frames.deviation["orientation"]))
+            points.append((name, stated[0], position, stated[1], orientation))
+        for group in verdict.groups:
+            rows += _coverage_rows(verdict, group, len(verdicts) > 1)
+    if len(rows) > 1:
+        section.text(
+            "How often the truth lies within the stated region: the nearer to the stated share, "
+            "the more honest the covariance.", "soft",
+        )  # fmt: skip
+        section.table(rows)
+    figure = deviations_figure(points)
+    if figure is None:
+        section.text("No answer states a covariance.")
+    else:
+        caption = "A dot an image: the error against the root of the covariance's trace"
+        section.figures([(figure, caption)])
+    return section
+
+
+def _coverage_rows(verdict: BundleVerdict, group: Any, named: bool) -> list[list[str]]:
+    if group.uncertainty is None:
+        return []
+    shares: dict[float, dict[str, float]] = {}
+    for one in group.uncertainty.coverage:
+        shares.setdefault(one.level, {})[one.part] = one.all_frames.value
+    name = f"{verdict.run.name}: {group.name}" if named else group.name
+    return [
+        [name, percent(level)]
+        + [percent(parts.get(part)) for part in ("position", "orientation", "pose")]
+        for level, parts in shares.items()
+    ]
+
+
+def _images(verdicts: Verdicts, count: int) -> Section:
+    section = Section("images", "Best and worst images")
+    section.text(
+        "Bright: where the last decoder layer's attention lies for the scene asked for, mean of "
+        "its heads. Of each few seconds of the recording the worst image stands before a second "
+        "one.", "soft",
+    )  # fmt: skip
+    by = "error" if any(verdict.groups for verdict in verdicts) else "confidence"
+    kinds = {
+        "error": ("The smallest errors", "The largest errors"),
+        "confidence": ("The highest confidence", "The lowest confidence"),
+    }[by]
+    for verdict in verdicts:
+        name = f"{verdict.run.name}: " if len(verdicts) > 1 else ""
+        for kind, images in zip(kinds, best_and_worst(verdict.run, count), strict=True):
+            section.heading(f"{name}{kind[0].lower()}{kind[1:]}" if name else kind)
+            section.images([(image.caption, image.tiles) for image in images])
+    return section
+
+
+def _scenes(verdicts: Verdicts) -> Section:
+    section = Section("scenes", "Which scene was taken for which")
+    for verdict in verdicts:
+        confusion = verdict.metrics["scene_confusion"]
+        if len(verdicts) > 1:
+            section.heading(verdict.run.name)
+        head = ["true scene", *(f"as {name}" for name in confusion["recognised"][:-1])]
+        rows = [[*head, confusion["recognised"][-1]]]
+        rows += [
+            [name, *map(str, counts)]
+            for name, counts in zip(confusion["true"], confusion["counts"], strict=True)
+        ]
+        section.table(rows)
+    return section
+
+
+def _motion(verdicts: Verdicts) -> Section:
+    section = Section("motion", "As a trajectory")
+    drift = [["", "images used", "ATE m (rms)", "after alignment", f"RPE m in {RPE_DELTA_S:g} s",
+              "RPE °", "RPE m, next image", "RPE °"]]  # fmt: skip
+    odometry = [["", "images used", "m in 1 s (rms)", "°", "m, next image", "°"]]
+    jumps = [["", "steps", "jumps", "step m: median", "p90", "max", "step °: median", "max",
+              "scene changes"]]  # fmt: skip
+    for verdict in verdicts:
+        name = f"{verdict.run.name}: " if len(verdicts) > 1 else ""
+        for one in verdict.metrics["trajectories"]:
+            label = f"{name}{one['bag']}, {one['scene']}"
+            ate = [_rms(one.get("ate"))[0], _rms(one.get("ate_aligned"))[0]]
+            relative = [*_rms(one.get("rpe_1s")), *_rms(one.get("rpe_next_image"))]
+            drift.append([label, f"{one['num_used']} of {one['num_images']}", *ate, *relative])
+        for one in verdict.metrics["odometry"]:
+            label = f"{name}{one['bag']}, {one['scene']}"
+            agreement = [*_rms(one["1s"]), *_rms(one["next_image"])]
+            odometry.append([label, str(one["num_used"]), *agreement])
+        jumps += [_jump_row(name, one) for one in verdict.metrics["jumps"]]
+    if len(drift) > 1:
+        section.heading("Absolute and relative error")
+        section.text(
+            "Accepted answers in the right scene. Alignment moves all answers rigidly onto the "
+            "truth; a robot in a map has no such help, so that the number before it counts.",
+            "soft",
+        )
+        section.table(drift)
+    if len(odometry) > 1:
+        section.heading("Motion between answers against odometry")
+        section.table(odometry)
+    told = verdicts[0].metrics["jumps"][0]
+    limits = told["jump_means"]
+    section.heading("Steps from one answer to the next")
+    section.text(
+        f"A jump is a step that differs by more than {limits['position_m']:g} m or "
+        f"{limits['orientation_deg']:g}° from {told['against']}.", "soft",
+    )  # fmt: skip
+    section.table(jumps)
+    return section
+
+
+def _rms(error: dict[str, Any] | None) -> tuple[str, str]:
+    if error is None:
+        return "-", "-"
+    return f"{error['position_m']['rmse']:.3f}", f"{error['orientation_deg']['rmse']:.2f}"
+
+
+def _jump_row(name: str, told: dict[str, Any]) -> list[str]:
+    row = [f"{name}{told['bag']}", str(told["steps"]), str(told["jumps"])]
+    metres, degrees = told["step_m"], told["step_deg"]
+    if metres is None:
+        row += ["-"] * 5
+    else:
+        row += [f"{metres[key]:.3f}" for key in ("median", "p90", "max")]
+        row += [f"{degrees[key]:.2f}" for key in ("median", "max")]
+    return [*row, str(told["scene_changes"])]
+
+
+def _speed(verdicts: Verdicts) -> Section:
+    section = Section("speed", "Speed")
+    names = {"decode_ms": "decode", "preprocess_ms": "prepare", "network_ms": "network",
+             "postprocess_ms": "answer", "localize_ms": "localize in all"}  # fmt: skip
+    rows = [["milliseconds an image", "median", "p90", "p99", "max"]]
+    for verdict in verdicts:
+        latency = verdict.metrics["latency"]
+        name = f"{verdict.run.name}: " if len(verdicts) > 1 else ""
+        for key, what in names.items():
+            if latency.get(key):
+                values = [latency[key][part] for part in ("median", "p90", "p99", "max")]
+                rows.append([name + what, *(_number(value, 1) for value in values)])
+        section.text(
+            f"{name}{_number(latency['images_per_second'], 1)} images a second on "
+            f"{latency['device']}, {latency['batch_size']} to a pass of the network (each image "
+            "carries its share); decoding runs beside it. A live node answers images one by one.",
+            "soft",
+        )
+    section.table(rows)
+    return section
+
+
+def _input(verdicts: Verdicts) -> Section:
+    section = Section("input", "What was judged")
+    rows = [["bag", "images", "judged", "image topic", "truth", "odometry"]]
+    for count in verdicts[0].metrics["bags"]:
+        rows.append(
+            [
+                *(count["bag"], str(count["images"]), str(count["judged"])),
+                *(count["image_topic"], count["truth"] or "none", count["odometry"] or "none"),
+            ]
+        )
+    section.table(rows, "text")
+    for verdict in verdicts:
+        for count in verdict.metrics["bags"]:
+            reasons = {**count["unusable_images"], **count["problems"]}
+            for why, number in reasons.items():
+                section.text(f"{verdict.run.name}, {count['bag']}: {number} images: {why}", "note")
+            for note in count["notes"]:
+                section.text(f"{count['bag']}: {note}", "note")
+            if count["offset_s"] is not None:
+                section.text(
+                    f"{count['bag']}: pose time = image stamp {1e3 * count['offset_s']:+.1f} ms, "
+                    f"standard deviation {1e3 * count['offset_sigma_s']:.1f} ms"
+                )
+    section.text(
+        "Beside this page: metrics.json, frames.csv, trajectories/*.tum, and result.mcap with "
+        "poses, TF and markers at the images' stamps, to be replayed beside the bag.", "soft",
+    )  # fmt: skip
+    return section
