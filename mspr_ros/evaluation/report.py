@@ -146,7 +146,7 @@ def _figures(report: Report) -> dict[str, Any]:
     if report.results:
         series, panels = [], []
         for scene in dict.fromkeys(result.gt_scene for result in report.results):
-            one_series, panel = _scene_curves(scene, report.results, report.baseline)
+            one_series, panel = scene_curves(scene, report.results, report.baseline)
             series.append(one_series)
             panels.append(panel)
         figures["errors.png"] = error_cdf_figure(series, PLOTS["errors.png"])
@@ -177,7 +177,7 @@ def _page(report: Report, plots: Sequence[str], unknown: UnknownSummary | None) 
     return "\n".join(lines)
 
 
-def _scene_curves(
+def scene_curves(
     scene: str, results: Sequence[FrameResult], baseline: Sequence[FrameResult] | None
 ) -> tuple[ErrorSeries, TrajectoryPanel]:
     """Put a scene's frames in order of time, with the recording's gaps marked."""
