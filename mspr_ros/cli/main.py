@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "teach": ("teach", "teach a bundle places from recorded drives (bags)"),
     "calibrate": ("calibrate", "calibrate a bundle's uncertainty on held-out frames"),
     "evaluate": ("evaluate", "measure a bundle on a dataset"),
+    "evaluate-bag": ("evaluate_bag", "let recorded drives (bags) judge a bundle"),
     "localize": ("localize", "give the poses of image files"),
     "attention": ("attention", "draw what the network looks at in an image"),
     "import-reference": ("import_reference", "turn the paper's own weights into a bundle"),
