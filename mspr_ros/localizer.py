@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mspr_ros.backends.answer import Backend
+from mspr_ros.backends.choice import choose_backend
+from mspr_ros.backends.torch_backend import TorchBackend
 from mspr_ros.bundle import UNKNOWN_SCENE, Bundle, BundleMetadata, load_bundle
 from mspr_ros.calibration.assessment import Assessment, Assessor
 from mspr_ros.calibration.hypotheses import PoseHypothesis, hypotheses_of
@@ -70,6 +73,7 @@ class Localizer:
         scene: Force this scene instead of recognising it; empty to recognise.
         tta: Ask about so many slightly turned views of every picture besides, average the
             answers and widen the covariance by their spread; each costs as much as the picture.
+        backend: What runs nearly all of the network; by default torch in fp32.
 
     Raises:
         ConfigError: If the scene is not known or `tta` is out of range.
@@ -83,6 +87,7 @@ class Localizer:
         min_confidence: float = 0.0,
         scene: str = "",
         tta: int = 0,
+        backend: Backend | None = None,
     ) -> None:
         names = bundle.metadata.scene_names
         if scene and scene not in names:
@@ -93,9 +98,11 @@ class Localizer:
         self.metadata: BundleMetadata = bundle.metadata
         self.content_hash = bundle.content_hash
         self.device = device
-        self.backend, self.precision = "torch", "fp32"
         self.min_confidence = min_confidence
         self.network: PoseRegressor = bundle.network.to(device).eval()
+        size = (bundle.metadata.preprocess.height, bundle.metadata.preprocess.width)
+        self._backend = backend or TorchBackend(self.network, *size, device)
+        self.backend, self.precision = self._backend.name, self._backend.precision
         self.preprocessor = Preprocessor(bundle.metadata.preprocess)
         self._forced_scene = names.index(scene) if scene else None
         self._assessor = Assessor(
@@ -129,8 +136,9 @@ class Localizer:
         Args:
             bundle: The folder.
             device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
-            backend: `torch`.
-            precision: `auto` or `fp32`, both fp32.
+            backend: `torch`; `onnxruntime` or `openvino` for a folder that `mspr export` wrote;
+                `auto` for the fastest of those, measured at the first start.
+            precision: `auto`, or what the backend has: `fp32`, `bf16`, or that of the export.
             min_confidence: Answers of a lower confidence are not accepted; 0 leaves that to
                 the bundle's calibration.
             scene: Force this scene; empty to recognise it.
@@ -140,17 +148,15 @@ class Localizer:
             BundleError: If the bundle is missing or damaged.
             ConfigError: If device, backend, precision or scene cannot be had.
         """
-        if backend != "torch":
-            raise ConfigError(f"unknown backend '{backend}', expected torch")
-        if precision not in ("auto", "fp32"):
-            raise ConfigError(f"unknown precision '{precision}', expected auto or fp32")
-        chosen = choose_device(device)
+        chosen, folder = choose_device(device), Path(bundle)
+        loaded = load_bundle(folder)
         return cls(
-            load_bundle(Path(bundle)),
+            loaded,
             chosen,
             min_confidence=min_confidence,
             scene=scene,
             tta=tta,
+            backend=choose_backend(folder, loaded, chosen, backend, precision),
         )
 
     def localize(self, image_rgb_u8: ImageU8, camera: CameraModel | None = None) -> PoseEstimate:
@@ -176,7 +182,7 @@ class Localizer:
         preprocessed = time.perf_counter()
         with torch.inference_mode():
             # Copies to the CPU, which waits for a GPU.
-            readings, spread = self._ask(images, cameras, self.network.look(tensor))
+            readings, spread = self._ask(images, cameras, self._backend.look(tensor))
         answered = time.perf_counter()
         assessment = self._assessor.assess(readings[0], spread)
         estimates = [self._estimate(readings, assessment, row) for row in range(len(images))]
@@ -242,7 +248,7 @@ class Localizer:
                 for image, camera, R_cam_virtual in zip(images, known, turned, strict=True)
             ]
             tensor = self.preprocessor.normalize(torch.from_numpy(np.stack(views)))
-            answers.append(self._answer(self.network.look(tensor.to(self.device)), scene))
+            answers.append(self._answer(self._backend.look(tensor.to(self.device)), scene))
             rotations.append(np.stack([np.eye(3) if one is None else one for one in turned]))
         return combine_views(plain, answers, rotations)
 

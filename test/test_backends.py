@@ -26,6 +26,7 @@ from mspr_ros.backends.torch_backend import TorchBackend
 from mspr_ros.bundle import load_bundle
 from mspr_ros.cli.main import main
 from mspr_ros.errors import BundleError, ConfigError, MsprError
+from mspr_ros.localizer import Localizer
 from mspr_ros.network.inference import prepare_for_inference
 
 SIZE = (64, 96)
@@ -205,3 +206,89 @@ def test_damaged_exports_are_refused(tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text("{")
     with pytest.raises(BundleError, match="damaged"):
         ExportInfo.read(tmp_path)
+
+
+@pytest.fixture
+def exported_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that says it holds an exported network, which is torch's in disguise."""
+    import mspr_ros.backends.choice as module
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = make_tiny_bundle(tmp_path / "bundle")
+    (folder / "network.onnx").write_bytes(b"stands in for a network")
+    bundle = load_bundle(folder)
+    ExportInfo("onnx", "fp32", bundle.content_hash).write(folder)
+
+    def stand_in(folder: Path, info: ExportInfo, backend: str) -> Any:
+        made = TorchBackend(bundle.network, *SIZE, CPU, "fp32")
+        made.name = backend
+        return made
+
+    monkeypatch.setattr(module, "open_exported", stand_in)
+    monkeypatch.setattr(module, "is_installed", lambda package: package != "openvino")
+    return folder
+
+
+def test_auto_takes_the_fastest_and_remembers_it(
+    exported_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mspr_ros.backends.choice as module
+
+    measured: list[list[str]] = []
+
+    def medians(backends: Any, images: torch.Tensor) -> dict[str, float]:
+        assert all(
+            backend.look(images).position_out.shape[0] == 1 for backend in backends.values()
+        )
+        measured.append(sorted(backends))
+        return {"torch": 2.0, "onnxruntime": 1.0}
+
+    monkeypatch.setattr(module, "median_seconds", medians)
+    for _ in range(2):
+        assert Localizer.load(exported_folder, "cpu", "auto").backend == "onnxruntime"
+    assert measured == [["onnxruntime", "torch"]]  # openvino is not installed; once only
+    module.memory_file().write_text("damaged")
+    assert Localizer.load(exported_folder, "cpu", "auto").backend == "onnxruntime"
+    assert len(measured) == 2
+
+
+def test_medians_are_of_every_backend() -> None:
+    from mspr_ros.backends.choice import median_seconds
+
+    backend = TorchBackend(make_network(), *SIZE, CPU, "fp32")
+    medians = median_seconds({"a": backend, "b": backend}, make_images(1))
+    assert set(medians) == {"a", "b"} and min(medians.values()) > 0.0
+
+
+def test_a_bundle_without_export_runs_in_torch(tmp_path: Path) -> None:
+    folder = make_tiny_bundle(tmp_path / "bundle")
+    assert Localizer.load(folder, "cpu", "auto").backend == "torch"
+    with pytest.raises(ConfigError, match=r"mspr export .* --format onnx"):
+        Localizer.load(folder, "cpu", "onnxruntime")
+
+
+def test_exports_that_do_not_fit_are_refused(exported_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="exported in fp32, not in int8"):
+        Localizer.load(exported_folder, "cpu", "onnxruntime", "int8")
+    with pytest.raises(ConfigError, match="pip install openvino"):
+        Localizer.load(exported_folder, "cpu", "openvino")
+    ExportInfo("onnx", "fp32", "another").write(exported_folder)
+    with pytest.raises(BundleError, match="of other weights"):
+        Localizer.load(exported_folder, "cpu", "onnxruntime")
+
+
+@pytest.mark.parametrize(("format_name", "kind", "package"), RUNTIMES)
+def test_the_localizer_gives_the_same_poses(
+    tmp_path: Path, format_name: str, kind: Any, package: str
+) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip(package)
+    bundle, output = make_tiny_bundle(tmp_path / "bundle"), tmp_path / "exported"
+    assert main(["export", str(bundle), "--format", format_name, "-o", str(output)]) == 0
+    pictures = [np.full((96, 128, 3), shade, np.uint8) for shade in (20, 120, 220)]
+    expected = Localizer.load(bundle, "cpu").localize_batch(pictures)
+    localizer = Localizer.load(output, "cpu", package)
+    assert localizer.backend == package
+    for found, estimate in zip(localizer.localize_batch(pictures), expected, strict=True):
+        np.testing.assert_allclose(found.T_map_cam, estimate.T_map_cam, atol=1e-4)
+        assert found.scene == estimate.scene

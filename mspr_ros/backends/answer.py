@@ -8,11 +8,12 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from mspr_ros.network.regressor import PoseRegressor, RegressorOutput, Selection
+from mspr_ros.network.regressor import Encoded, PoseRegressor, RegressorOutput, Selection
 
 # As the graph's input says "recognise the scene".
 ANY_SCENE = -1
 DESCRIPTOR = "descriptor"
+ENCODED = Encoded._fields
 
 
 class NetworkAnswer(NamedTuple):
@@ -33,8 +34,12 @@ class Backend(Protocol):
     name: str
     precision: str
 
+    def look(self, images: Tensor) -> Encoded:
+        """Do nearly all of the work for normalised images (B, 3, H, W), as the network does."""
+        ...
+
     def __call__(self, images: Tensor, scene: Tensor | None = None) -> NetworkAnswer:
-        """Answer normalised images (B, 3, H, W), for the scenes (B,) where they are given."""
+        """Answer the images, for the scenes (B,) where they are given."""
         ...
 
 
@@ -61,11 +66,12 @@ class AnswerByName(nn.Module):
 
     def by_name(self, images: Tensor, scene: Tensor) -> dict[str, Tensor]:
         """Give every tensor of the answer that has a row for each image."""
-        *decoded, descriptor = self.network.look(images)
+        encoded = self.network.look(images)
+        decoded = (encoded.position_out, encoded.orientation_out)
         recognised = self.network.answer(*decoded).selection.scene
         chosen = torch.where(scene == ANY_SCENE, recognised, scene)
         output = self.network.answer(*decoded, scene=chosen)
-        return {**named_tensors(output), DESCRIPTOR: descriptor}
+        return {**named_tensors(output), **encoded._asdict()}
 
     def forward(self, images: Tensor, scene: Tensor) -> tuple[Tensor, ...]:
         """Give the tensors in the order of `names`."""
@@ -86,7 +92,7 @@ def named_tensors(output: tuple[Tensor | tuple[Tensor, ...] | None, ...]) -> dic
 def known_names() -> set[str]:
     """Give the names that an answer's tensors can have."""
     selected = {f"selection.{name}" for name in Selection._fields}
-    return {*RegressorOutput._fields, *selected, DESCRIPTOR}
+    return {*RegressorOutput._fields, *selected, *ENCODED}
 
 
 def answer_from_named(named: Mapping[str, Tensor]) -> NetworkAnswer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mspr_ros.backends.answer import ANY_SCENE, NetworkAnswer, answer_from_named, known_names
+from mspr_ros.backends.answer import (
+    ANY_SCENE,
+    ENCODED,
+    NetworkAnswer,
+    answer_from_named,
+    known_names,
+)
 from mspr_ros.backends.processor import num_usable_cores
 from mspr_ros.errors import BundleError, ConfigError
+from mspr_ros.network.regressor import Encoded
 
 EXPORT_FILE = "export.json"
 FILES = {"onnx": "network.onnx", "openvino": "network.xml"}
@@ -109,9 +117,17 @@ class OnnxRuntimeBackend:
 
     def __call__(self, images: Tensor, scene: Tensor | None = None) -> NetworkAnswer:
         """Answer a batch; see `Backend`."""
-        arrays = self._session.run(self._names, _inputs(images, scene))
-        pairs = zip(self._names, arrays, strict=True)
-        return answer_from_named({name: torch.from_numpy(array) for name, array in pairs})
+        return answer_from_named(self._run(self._names, images, scene))
+
+    def look(self, images: Tensor) -> Encoded:
+        """Do nearly all of the work; see `Backend`."""
+        return Encoded(**self._run(ENCODED, images, None))
+
+    def _run(
+        self, names: Sequence[str], images: Tensor, scene: Tensor | None
+    ) -> dict[str, Tensor]:
+        arrays = self._session.run(list(names), _inputs(images, scene))
+        return {n: torch.from_numpy(array) for n, array in zip(names, arrays, strict=True)}
 
 
 class OpenVinoBackend:
@@ -152,14 +168,21 @@ class OpenVinoBackend:
 
     def __call__(self, images: Tensor, scene: Tensor | None = None) -> NetworkAnswer:
         """Answer a batch; see `Backend`."""
+        return answer_from_named(self._run(images, scene))
+
+    def look(self, images: Tensor) -> Encoded:
+        """Do nearly all of the work; see `Backend`."""
+        named = self._run(images, None)
+        return Encoded(*(named[name] for name in ENCODED))
+
+    def _run(self, images: Tensor, scene: Tensor | None) -> dict[str, Tensor]:
         self._request.infer(_inputs(images, scene), share_inputs=True)
         # Copies: the next call writes into the same memory.
-        named = {
+        return {
             name: torch.from_numpy(np.array(self._request.get_output_tensor(index).data))
             for index, names in enumerate(self._names)
             for name in names
         }
-        return answer_from_named(named)
 
 
 def open_exported(

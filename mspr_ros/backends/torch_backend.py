@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from mspr_ros.backends.answer import NetworkAnswer
-from mspr_ros.backends.processor import has_bf16
 from mspr_ros.errors import ConfigError
 from mspr_ros.network.inference import prepare_for_inference
-from mspr_ros.network.regressor import PoseRegressor
+from mspr_ros.network.regressor import Encoded, PoseRegressor
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -22,7 +21,8 @@ class TorchBackend:
         height: Of the input, in pixels.
         width: Likewise.
         device: Where to run.
-        precision: `auto` takes bf16 where the processor has instructions for it, else fp32.
+        precision: `fp32`, which is `auto` too: what bf16 does to a bundle's errors has to be
+            measured for that bundle first. Or `bf16`.
 
     Raises:
         ConfigError: If the precision is unknown.
@@ -39,7 +39,7 @@ class TorchBackend:
         precision: str = "auto",
     ) -> None:
         if precision == "auto":
-            precision = "bf16" if has_bf16(device) else "fp32"
+            precision = "fp32"
         if precision not in PRECISIONS:
             raise ConfigError(
                 f"the torch backend has no precision '{precision}', expected auto, "
@@ -50,15 +50,21 @@ class TorchBackend:
         self.prepared = prepare_for_inference(network, height, width).to(device)
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor, scene: Tensor | None = None) -> NetworkAnswer:
-        """Answer a batch; see `Backend`."""
-        images = images.to(self.device)
+    def look(self, images: Tensor) -> Encoded:
+        """Do nearly all of the work; see `Backend`."""
         half = self.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            looked = self.prepared.look(images)
+            encoded = self.prepared.look(images.to(self.device))
+        return Encoded(*(part.float() for part in encoded))
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor, scene: Tensor | None = None) -> NetworkAnswer:
+        """Answer a batch; see `Backend`."""
+        encoded = self.look(images)
         # The answer is small and its numbers are metres: it stays in fp32.
-        encoded = (looked.position_out.float(), looked.orientation_out.float())
         output = self.prepared.answer(
-            *encoded, scene=None if scene is None else scene.to(self.device)
+            encoded.position_out,
+            encoded.orientation_out,
+            scene=None if scene is None else scene.to(self.device),
         )
-        return NetworkAnswer(output, looked.descriptor.float())
+        return NetworkAnswer(output, encoded.descriptor)
