@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from gating_filter import Drives, Fused, error_figures, fuse, odometry_alone
 from gating_plot import gating_figure
-from trust_data import make_taught
+from trust_data import make_taught, thinned
 from trust_measure import ask, drives_of
 
 from mspr_ros.evaluation.judging import FrameResult
@@ -77,7 +77,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     localizer = Localizer.load(args.bundle)
     dataset = make_taught(args.data, args.world, localizer.metadata.scene_names)
-    drives = make_drives(ask(localizer, [dataset]), args.period_s)
+    drives = make_drives(ask(localizer, [thinned(dataset, args.period_s)]))
     measured: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "date": date.today().isoformat(),
@@ -96,20 +96,15 @@ def main() -> None:
     print_table(measured)
 
 
-def make_drives(results: Sequence[FrameResult], period: int) -> Drives:
-    """Turn answers into planar poses of the base, with odometry that drifts.
-
-    Args:
-        results: Of drives of equal length.
-        period: Every how many images a pose is taken.
-    """
+def make_drives(results: Sequence[FrameResult]) -> Drives:
+    """Turn answers to drives of equal length into poses of the base, with drifting odometry."""
     T_cam_base = invert_transform(Drive.T_base_cam)
     names, columns = [], []
     for seed, ((_, scene, sequence), rows) in enumerate(drives_of(results).items()):
         drift = OdometryDrift(seed)
         names.append(f"{scene} {sequence.rpartition('-')[2]}")
         frames = []
-        for result in (results[row] for row in rows[::period]):
+        for result in (results[row] for row in rows):
             truth = transform_from_pose(result.gt_position, result.gt_quat_xyzw) @ T_cam_base
             odometry = planar(drift.update(result.gt_scene, truth))
             frames.append((planar(truth), odometry, *base_pose(result, T_cam_base)))

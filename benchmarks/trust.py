@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from trust_data import make_places, make_taught
+from trust_data import make_places, make_taught, thinned
 from trust_halves import seen_and_unseen
 from trust_measure import (
     UNSEEN_HALF,
@@ -83,6 +83,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--world", default="demo", help="that was taught (default: demo)")
     parser.add_argument("--spoiled-frames", type=int, default=240, metavar="N",
                         help="pictures to spoil in each way; 0: none (default: 240)")  # fmt: skip
+    parser.add_argument("--every", type=int, default=1, metavar="N",
+                        help="a quick look: every Nth frame of each drive alone")  # fmt: skip
     parser.add_argument("--device", default="auto")
     return parser.parse_args()
 
@@ -135,11 +137,14 @@ def gather(
     for dataset in taught:
         dataset.scene_indices(scenes)  # refuses scenes it was not taught
         check_images(dataset)
+    taught = [thinned(dataset, args.every) for dataset in taught]
     strangers = {}
     if not args.real:
-        strangers[ROOMS] = make_places(args.data, scenes)
+        rooms = make_places(args.data, scenes)
+        strangers[ROOMS] = [thinned(dataset, args.every) for dataset in rooms]
     if args.unknown:
-        strangers[OTHERS] = [choose_unknown(one, args.split, taught) for one in args.unknown]
+        others = [choose_unknown(one, args.split, taught) for one in args.unknown]
+        strangers[OTHERS] = [thinned(dataset, args.every) for dataset in others]
     return taught, strangers
 
 

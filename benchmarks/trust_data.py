@@ -12,6 +12,7 @@ chosen with them.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def make_places(folder: Path, scenes: Sequence[str]) -> list[Dataset]:
         _recorded(folder / f"places_{world}", world, scenes, frames, 1, CAMERA)
         for world, frames in zip(STRANGE_WORLDS, numbers, strict=True)
     ]
+
+
+def thinned(dataset: Dataset, every: int) -> Dataset:
+    """Keep the first frame of each drive and every so many after it."""
+    count: Counter[tuple[str, str]] = Counter()
+    rows = []
+    for row, frame in enumerate(dataset.frames):
+        drive = (frame.scene, frame.sequence)
+        if count[drive] % every == 0:
+            rows.append(row)
+        count[drive] += 1
+    return dataset.subset(rows)
 
 
 def _recorded(
