@@ -9,6 +9,7 @@ features is a reason to be surer. s is not fitted: it is the conformal quantile 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,15 @@ _TAIL = 4.0
 # A scene is judged by its own frames from here on, else by all scenes' together.
 MIN_SCENE_FRAMES = 60
 MIN_SCENE_BLOCKS = 3
+# A tail is told by more: these set the scale of a scene alone.
+MIN_SCALE_BLOCKS = 20
 # A millimetre and 0.02 degrees: no covariance is smaller.
 _FLOOR = np.diag([1e-6] * 3 + [1e-7] * 3)
 # How far a scene's covariance is drawn towards one without correlations.
 _SHRINK = 0.1
-RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e6)
+RIDGES = (1.0, 10.0, 100.0, 1e6)
+# Weights are fitted to at most so many rows: they are few, and time at the end of training short.
+_MAX_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,12 @@ class Sample:
     scatter: Array
     head: Array | None
 
-    def scene_rows(self, rows: Rows, scene: int) -> tuple[Rows, bool]:
+    def scene_rows(
+        self, rows: Rows, scene: int, min_blocks: int = MIN_SCENE_BLOCKS
+    ) -> tuple[Rows, bool]:
         """Give those of the rows that speak for a scene, and whether they are all scenes'."""
         own = rows[self.scene[rows] == scene]
-        few = len(own) < MIN_SCENE_FRAMES or len(np.unique(self.block[own])) < MIN_SCENE_BLOCKS
+        few = len(own) < MIN_SCENE_FRAMES or len(np.unique(self.block[own])) < min_blocks
         return (rows, True) if few else (own, False)
 
 
@@ -105,10 +112,11 @@ def fit_covariance(
     if sample.head is not None:
         floors[0][names.index("position_sigma")] = -scale[names.index("position_sigma")]
         floors[1][names.index("orientation_sigma")] = -scale[names.index("orientation_sigma")]
+    some = slice(None, None, max(1, math.ceil(len(rows) / _MAX_ROWS)))
     weights = [
         _weights(
-            z, covariance[:, part, part], sample.scatter[rows][:, part, part],
-            sample.residual[rows][:, part], ridge, floor,
+            z[some], covariance[some, part, part], sample.scatter[rows][some, part, part],
+            sample.residual[rows][some, part], ridge, floor,
         )
         for part, floor in zip((slice(0, 3), slice(3, 6)), floors, strict=True)
     ]  # fmt: skip
@@ -181,17 +189,21 @@ def _weights(
     dim = residual.shape[1]
     if z.shape[1] == 0 or len(z) < 2:
         return np.zeros(z.shape[1])
+    # Axes in which base and scatter are both diagonal: the base 1, the scatter `extra`.
+    root = np.linalg.cholesky(well_conditioned(base))
+    inverse = np.linalg.inv(root)
+    extra, axes = np.linalg.eigh(inverse @ spread @ np.swapaxes(inverse, 1, 2))
+    extra = np.maximum(extra, 0.0)  # (N, dim)
+    along = np.einsum("nji,njk,nk->ni", axes, inverse, residual) ** 2
 
     def loss(theta: Array) -> tuple[float, Array]:
         log_scale = np.clip(theta[0] + z @ theta[1:], -9.0, 9.0)
-        grown = np.exp(2.0 * log_scale)[:, None, None] * base
-        inverse = np.linalg.inv(well_conditioned(grown + spread))
-        _, log_determinant = np.linalg.slogdet(inverse)
-        white = np.einsum("nij,nj->ni", inverse, residual)
-        squares = np.einsum("ni,ni->n", residual, white)
-        value = (-0.5 * log_determinant + _tail_loss(squares, dim)).sum()
-        slope = np.einsum("nij,nji->n", inverse, grown)
-        pull = np.einsum("ni,nij,nj->n", white, grown, white)
+        grown = np.exp(2.0 * log_scale)[:, None]
+        variance = grown + extra
+        squares = (along / variance).sum(axis=1)
+        value = (0.5 * np.log(variance).sum(axis=1) + _tail_loss(squares, dim)).sum()
+        slope = (grown / variance).sum(axis=1)
+        pull = (along * grown / variance**2).sum(axis=1)
         slope = slope - (_TAIL + dim) / (_TAIL + squares) * pull
         gradient = np.concatenate([[slope.sum()], z.T @ slope])
         gradient[1:] += 2.0 * ridge * theta[1:]

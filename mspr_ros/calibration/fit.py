@@ -24,6 +24,7 @@ from mspr_ros.calibration.assessment import (
     raw_known,
 )
 from mspr_ros.calibration.covariance_fit import (
+    MIN_SCALE_BLOCKS,
     RIDGES,
     CovarianceFit,
     Rows,
@@ -223,7 +224,7 @@ def _scales(sample: Sample, covariance: Array, rows: Rows, num_scenes: int, leve
     squares = [_squares(covariance, sample.residual, part) for part in _PARTS]
     limit = chi_square_quantile(level, 3)
     for scene in range(num_scenes):
-        members, _ = sample.scene_rows(rows, scene)
+        members, _ = sample.scene_rows(rows, scene, MIN_SCALE_BLOCKS)
         for place in range(2):
             quantile = upper_quantile(squares[place][members], level)
             scales[scene, place] = math.sqrt(max(quantile, 1e-9) / limit)
