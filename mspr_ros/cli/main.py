@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attention": ("attention", "draw what the network looks at in an image"),
     "import-reference": ("import_reference", "turn the paper's own weights into a bundle"),
     "doctor": ("doctor", "look at everything the node depends on, and name remedies"),
+    "export": ("export", "write a bundle's network for onnxruntime or openvino, checked"),
+    "bench": ("bench", "measure how fast a bundle answers here, stage by stage"),
     "make-bag": ("make_bag", "write a dataset's frames into a ROS 2 bag"),
     "replay": ("replay", "play a bag into the running node and measure its poses"),
 }
