@@ -156,7 +156,7 @@ def test_a_split_vote_widens_the_covariance_along_the_split() -> None:
     assert calibration is not None
     one = signals.rows(np.array([0]))
     logits = np.array([[0.0, 0.0]])
-    apart = np.stack([one.position, [*one.position, 4.0, 0.0, 0.0]], axis=1)
+    apart = np.stack([one.position, one.position + np.array([4.0, 0.0, 0.0])], axis=1)
     split = Signals(
         **{**vars(one), "position_cluster_logits": logits, "position_candidates": apart}
     )
@@ -202,7 +202,9 @@ def test_views_that_agree_change_nothing_and_those_that_differ_widen() -> None:
     np.testing.assert_allclose(combined.position, plain.position)
     np.testing.assert_allclose(turns(combined.quat_xyzw, plain.quat_xyzw), 0.0, atol=1e-6)
     np.testing.assert_allclose(spread, 0.0, atol=1e-10)
-    turned[0] = Signals(**{**vars(turned[0]), "position": [*plain.position, 0.5, 0.0, 0.0]})
+    turned[0] = Signals(
+        **{**vars(turned[0]), "position": plain.position + np.array([0.5, 0.0, 0.0])}
+    )
     combined, spread = combine_views(plain, turned, rotations)
     np.testing.assert_allclose(
         combined.position - plain.position, [[0.1, 0.0, 0.0]] * 30, atol=1e-9

@@ -1,227 +1,242 @@
-"""The measurement of trust: its ways of spoiling pictures, its halves of rooms, its verdicts."""
+"""A calibrated bundle from end to end: written, read back, asked, by files and by the command."""
 
 from __future__ import annotations
 
-import sys
-from itertools import pairwise
+import dataclasses
+import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-from tiny import make_tiny_bundle, make_tiny_dataset
-from trust_corruptions import CORRUPTIONS, Spoiled, first_useless
-from trust_halves import half_shown
-from trust_verdict import verdicts
-
-from mspr_ros.simulator.recording import pinhole
-
-
-@pytest.fixture
-def picture() -> np.ndarray:
-    rows, columns = np.mgrid[0:96, 0:128]
-    waves = 128 + 60 * np.sin(columns[..., None] * [0.9, 0.5, 0.3] + rows[..., None] * 0.7)
-    return waves.astype(np.uint8)
-
-
-@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda one: one.name)
-def test_spoiling_grows_with_the_strength_and_repeats(corruption, picture) -> None:
-    before = picture.copy()
-    changes = []
-    for strength in corruption.strengths:
-        spoiled = corruption.apply(picture, strength, np.random.default_rng(3))
-        assert spoiled.shape == picture.shape and spoiled.dtype == np.uint8
-        again = corruption.apply(picture, strength, np.random.default_rng(3))
-        np.testing.assert_array_equal(spoiled, again)
-        changes.append(np.abs(spoiled.astype(float) - picture).mean())
-    np.testing.assert_array_equal(picture, before)
-    assert changes[0] > 0.5
-    if corruption.name != "wall close up":  # another piece is as far from the picture as a small
-        assert all(second > 0.98 * first for first, second in pairwise(changes))
-
-
-def test_the_strongest_leave_nothing_to_recognise(picture) -> None:
-    rng = np.random.default_rng(0)
-    spoiled = {one.name: one.apply(picture, one.strengths[-1], rng) for one in CORRUPTIONS}
-    assert spoiled["darkness"].max() < 15
-    assert spoiled["over-exposure"].min() == 255
-    assert spoiled["blur"].std() < 0.3 * picture.std()
-
-    def likeness(name: str) -> float:
-        return abs(np.corrcoef(spoiled[name].ravel(), picture.ravel())[0, 1])
-
-    assert likeness("hand over the lens") < 0.2
-    np.testing.assert_array_equal(spoiled["mirror image"][:, ::-1], picture)
-
-
-def test_a_hand_covers_the_share_it_says() -> None:
-    white = np.full((96, 128, 3), 255, np.uint8)
-    hand = next(one for one in CORRUPTIONS if one.name.startswith("hand"))
-    for share in (0.2, 0.6):
-        covered = hand.apply(white, share, np.random.default_rng(1))[..., 2] < 190
-        assert covered.mean() == pytest.approx(share, abs=0.08)
-
-
-def test_the_first_useless_strength_is_the_mildest_beyond_three_times() -> None:
-    def at(strength: float, times: float) -> Spoiled:
-        return Spoiled(strength, 0.0, 0.0, times, 0.9, 0.0)
-
-    assert first_useless([at(1, 1.1), at(2, 3.0)]) is None
-    found = first_useless([at(1, 1.1), at(2, 3.2), at(3, 2.0), at(4, 9.0)])
-    assert found is not None and found.strength == 2
-
-
-def test_the_half_of_a_room_that_a_picture_shows() -> None:
-    camera = pinhole(64, 48, 70.0)
-    outline = np.array([[10.0, 5.0], [16.0, 5.0], [16.0, 10.0], [10.0, 10.0]])
-
-    def looking(x: float, yaw_deg: float) -> int:
-        yaw = np.deg2rad(yaw_deg)
-        T_map_cam = np.eye(4)
-        forward = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-        right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
-        T_map_cam[:3, :3] = np.column_stack([right, [0.0, 0.0, -1.0], forward])
-        T_map_cam[:3, 3] = (x, 7.5, 1.0)
-        return half_shown(T_map_cam, camera, outline)
-
-    assert looking(14.0, 180.0) == -1  # stands in one half, sees the other
-    assert looking(12.0, 0.0) == 1
-    assert looking(13.0, 90.0) == 0
-    assert looking(12.0, 90.0) == 0  # the picture's edge reaches over the middle
-    assert looking(11.0, 90.0) == -1
-
-
-def _interval(value: float, half: float = 0.01) -> dict[str, Any]:
-    return {"value": value, "low": value - half, "high": value + half, "num_blocks": 24}
-
-
-def _measured() -> dict[str, Any]:
-    """Figures that meet everything."""
-    parts, errors = ("position", "orientation", "both"), ("position", "orientation")
-    group = {
-        "name": "all scenes",
-        "coverage": [
-            {"part": part, "level": level, "all_frames": _interval(level)}
-            for part in parts
-            for level in (0.5, 0.95)
-        ],
-        "ranking": [
-            {
-                "error": error,
-                "by": by,
-                "ause_ratio": _interval(0.4),
-                "rejection_gain": _interval(0.6),
-            }
-            for error in errors
-            for by in ("covariance", "confidence")
-        ],
-    }
-    against = {"office": {"auroc": 0.99}, "all scenes": {"auroc": 0.98}}
-    kind = {"num_places": 21, "num_frames": 2112, "num_accepted": 0, "against": against}
-    useless = {"auroc": 0.93}
-    return {
-        "num_frames": 2112,
-        "num_drives": 24,
-        "groups": [group],
-        "acceptance": {
-            "frames": 2112,
-            "frames_accepted": 2000,
-            "good_frames": 1000,
-            "good_frames_accepted": 960,
-        },
-        "unknown": {"kinds": {"rooms": kind}},
-        "corruptions": [{"name": str(n), "first_useless": useless} for n in range(4)],
-    }
-
-
-@pytest.mark.parametrize("real", [False, True])
-def test_a_verdict_passes_what_was_asked_for(real: bool) -> None:
-    found = verdicts(_measured(), real=real)
-    assert found and all(one.met for one in found)
-    assert all(one.line().endswith("| met |") for one in found)
-
-
-def _spoil(measured: dict[str, Any], what: str) -> None:
-    group = measured["groups"][0]
-    position_95 = group["coverage"][1]
-    rankings = {(one["error"], one["by"]): one for one in group["ranking"]}
-    kind = measured["unknown"]["kinds"]["rooms"]
-    match what:
-        case "95 % regions of position":
-            position_95["all_frames"] = _interval(0.915)
-        case "AUSE of orientation":
-            rankings["orientation", "covariance"]["ause_ratio"] = _interval(0.51)
-        case "rejecting 10 %":
-            rankings["position", "confidence"]["rejection_gain"]["value"] = None
-        case "rooms against":
-            kind["against"]["office"]["auroc"] = 0.969
-        case "none accepted":
-            kind["num_accepted"] = 1
-        case "at least 95% of good":
-            measured["acceptance"]["good_frames_accepted"] = 949
-        case "where errors exceed":
-            measured["corruptions"][2]["first_useless"] = None
-        case "at least 2000":
-            measured["num_drives"] = 19
-
-
-@pytest.mark.parametrize(
-    "what",
-    [
-        "95 % regions of position",
-        "AUSE of orientation",
-        "rejecting 10 %",
-        "rooms against",
-        "none accepted",
-        "at least 95% of good",
-        "where errors exceed",
-        "at least 2000",
-    ],
+import torch
+from tiny import (
+    TINY_CAMERA,
+    TINY_NETWORK,
+    TINY_VIRTUAL_CAMERA,
+    make_tiny_bundle,
+    make_tiny_dataset,
 )
-def test_a_verdict_names_what_is_not_reached(what: str) -> None:
-    measured = _measured()
-    _spoil(measured, what)
-    missed = [one.requirement for one in verdicts(measured, real=False) if one.met is not True]
-    assert len(missed) == 1 and missed[0].startswith(what)
+
+from mspr_ros.bundle import Bundle, BundleMetadata, SceneInfo, load_bundle, save_bundle
+from mspr_ros.calibration.fit import CalibrationOptions
+from mspr_ros.cli.main import main
+from mspr_ros.data.dataset import Dataset
+from mspr_ros.data.images import read_image
+from mspr_ros.errors import BundleError, ConfigError
+from mspr_ros.evaluation.answers import ask_localizer
+from mspr_ros.localizer import Localizer
+from mspr_ros.network.regressor import PoseRegressor
+from mspr_ros.preprocess import PreprocessConfig, Preprocessor
+from mspr_ros.training.calibrating import blocks_of, calibrate_on, prototypes_of
+from mspr_ros.training.samples import labeled_frames
+
+CPU = torch.device("cpu")
 
 
-def test_intervals_of_real_scenes_must_hold_the_nominal_coverage() -> None:
-    measured = _measured()
-    measured["groups"][0]["coverage"][0]["all_frames"] = _interval(0.52)  # position, 50 %
-    found = verdicts(measured, real=True)
-    missed = [one.requirement for one in found if not one.met]
-    assert missed == ["all scenes: block intervals hold the nominal coverage of position"]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    parent = tmp_path_factory.mktemp("data")
+    return make_tiny_dataset(parent / "tiny", scenes=("kitchen",), frames_per_scene=100)
 
 
-def test_the_unseen_half_is_reported_and_no_requirement() -> None:
-    measured = _measured()
-    half = {**measured["unknown"]["kinds"]["rooms"], "num_accepted": 7}
-    half["against"] = {"office": {"auroc": 0.6}}
-    measured["unknown"]["kinds"]["unseen half"] = half
-    found = [one for one in verdicts(measured, real=False) if one.met is not True]
-    assert [one.met for one in found] == [None]
-    assert "0.600" in found[0].measured
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> Dataset:
+    return Dataset.load(folder).select(split="train")
 
 
-def test_figures_of_real_frames_are_measured_and_drawn(tmp_path, monkeypatch) -> None:
-    import trust
+@pytest.fixture(scope="module")
+def calibrated(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Calibrate a network with random weights and a head; every second frame is held out."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(TINY_NETWORK, uncertainty="laplace")
+    network = PoseRegressor(config=config, num_scenes=1).eval()
+    preprocess = PreprocessConfig(
+        width=96, height=64, resize_shorter_px=0, virtual_camera=TINY_VIRTUAL_CAMERA
+    )
+    frames = labeled_frames([dataset], ("kitchen",))
+    preprocessor = Preprocessor(preprocess)
+    prototypes = prototypes_of(network, frames[::2], preprocessor, CPU, 100)
+    trust = calibrate_on(
+        network, frames[1::2], preprocessor, CPU, ("kitchen",), prototypes,
+        CalibrationOptions(source="every second frame"),
+    )  # fmt: skip
+    assert trust is not None
+    metadata = BundleMetadata(
+        network=config,
+        preprocess=preprocess,
+        scenes=(SceneInfo("kitchen"),),
+        calibration=trust.calibration,
+    )
+    folder = tmp_path_factory.mktemp("bundle") / "b"
+    save_bundle(folder, network, metadata, prototypes=prototypes)
+    return folder
 
-    bundle = make_tiny_bundle(tmp_path / "bundle")
-    taught = make_tiny_dataset(tmp_path / "taught", frames_per_scene=30)
-    other = make_tiny_dataset(tmp_path / "other", scenes=("cellar",), frames_per_scene=10)
-    out = tmp_path / "out"
-    command = ["trust.py", bundle, "--real", taught, "--split", "all", "--unknown", other]
-    command += ["-o", out, "--spoiled-frames", 2, "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
-    trust.main()
-    import json
 
-    measured = json.loads((out / "trust.json").read_text())
-    assert measured["num_frames"] == 60 and measured["num_drives"] == 2
-    assert measured["unknown"]["kinds"][trust.OTHERS]["num_places"] == 1
-    assert {one["name"] for one in measured["corruptions"]} == {one.name for one in CORRUPTIONS}
-    assert measured["verdict"] and (out / "trust.png").exists()
-    assert (out / "corruptions.png").exists()
+def again(folder: Path, bundle: Bundle, **options: object) -> Bundle:
+    metadata = dataclasses.replace(bundle.metadata)
+    save_bundle(folder, bundle.network, metadata, prototypes=bundle.prototypes, **options)
+    return load_bundle(folder)
+
+
+def noise(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (96, 128, 3)).astype(np.uint8)
+
+
+def test_calibration_and_prototypes_are_read_as_written(calibrated: Path, tmp_path: Path) -> None:
+    one = load_bundle(calibrated)
+    two = again(tmp_path / "two", one)
+    assert one.metadata.calibration is not None and one.prototypes is not None
+    assert two.metadata.calibration == one.metadata.calibration
+    for field in dataclasses.fields(one.prototypes):
+        np.testing.assert_array_equal(
+            getattr(one.prototypes, field.name), getattr(two.prototypes, field.name)
+        )
+    assert one.content_hash == two.content_hash
+    assert one.metadata.calibration.num_frames == 40
+    assert one.metadata.calibration.date.startswith("20")
+    size = (calibrated / "prototypes.safetensors").stat().st_size
+    shared = one.prototypes.basis.nbytes / 2 + one.prototypes.mean.nbytes / 2
+    assert size - shared < 20 * 1024
+
+
+def test_half_precision_keeps_calibration_and_prototypes(calibrated: Path, tmp_path: Path) -> None:
+    one = load_bundle(calibrated)
+    half = again(tmp_path / "half", one, half_precision=True)
+    np.testing.assert_array_equal(half.prototypes.descriptor, one.prototypes.descriptor)
+    picture = noise()
+    full = Localizer(one, CPU).localize(picture, TINY_CAMERA)
+    rough = Localizer(half, CPU).localize(picture, TINY_CAMERA)
+    np.testing.assert_allclose(rough.covariance, full.covariance, rtol=0.2, atol=1e-3)
+
+
+def test_what_a_calibration_needs_must_be_there(calibrated: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(calibrated)
+    save_bundle(tmp_path / "b", bundle.network, bundle.metadata)
+    with pytest.raises(BundleError, match=r"prototypes\.safetensors is missing"):
+        load_bundle(tmp_path / "b")
+    again(tmp_path / "c", bundle)
+    (tmp_path / "c" / "prototypes.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(BundleError, match="damaged"):
+        load_bundle(tmp_path / "c")
+    path = tmp_path / "b" / "bundle.json"
+    for change, match in (
+        ({"colour": 1}, "unknown key"),
+        ({"position_weights": [1.0]}, "position_weights has 1 numbers"),
+        ({"scene_temperature": 0.0}, "temperatures must be positive"),
+        ({"features": ["mood"]}, "unknown feature 'mood'"),
+    ):
+        values = json.loads((calibrated / "bundle.json").read_text())
+        values["calibration"].update(change)
+        path.write_text(json.dumps(values))
+        with pytest.raises(BundleError, match=match):
+            load_bundle(tmp_path / "b")
+
+
+def test_good_frames_pass_and_noise_is_unknown(calibrated: Path, dataset: Dataset) -> None:
+    localizer = Localizer.load(calibrated, device="cpu")
+    frames = [dataset.frames[place] for place in range(1, 80, 2)]
+    pictures = [read_image(frame.image) for frame in frames]
+    answers = localizer.localize_batch(pictures, [TINY_CAMERA] * len(pictures))
+    assert all(answer.calibrated for answer in answers)
+    assert sum(answer.accepted for answer in answers) >= 0.9 * len(answers)
+    for picture in (noise(), np.zeros_like(noise()), np.full_like(noise(), 255)):
+        estimate = localizer.localize(picture, TINY_CAMERA)
+        assert not estimate.accepted and estimate.scene == "unknown"
+        assert "resembles no taught place" in estimate.rejection
+        assert estimate.known_score < min(answer.known_score for answer in answers)
+        assert estimate.confidence < 0.5
+        assert np.linalg.eigvalsh(estimate.covariance).min() > 0.0
+
+
+def test_a_batch_says_what_single_pictures_do(calibrated: Path, dataset: Dataset) -> None:
+    localizer = Localizer.load(calibrated, device="cpu")
+    pictures = [read_image(dataset.frames[3].image), noise(1)]
+    together = localizer.localize_batch(pictures, [TINY_CAMERA, None])
+    for picture, camera, one in zip(pictures, [TINY_CAMERA, None], together, strict=True):
+        alone = localizer.localize(picture, camera)
+        np.testing.assert_allclose(alone.covariance, one.covariance, rtol=1e-3)
+        assert alone.known_score == pytest.approx(one.known_score, abs=1e-3)
+        assert alone.confidence == pytest.approx(one.confidence, abs=1e-3)
+        assert len(alone.hypotheses) == len(one.hypotheses)
+
+
+def test_hypotheses_list_clusters_and_scenes_the_answer_first(tmp_path: Path) -> None:
+    localizer = Localizer.load(make_tiny_bundle(tmp_path / "b"), device="cpu")
+    estimate = localizer.localize(noise(), TINY_CAMERA)
+    first, *others = estimate.hypotheses
+    np.testing.assert_array_equal(first.T_map_cam, estimate.T_map_cam)
+    assert first.scene == estimate.scene
+    assert others and len(others) <= 4
+    assert {one.scene for one in estimate.hypotheses} == {"kitchen", "office"}
+    assert [one.probability for one in others] == sorted(
+        (one.probability for one in others), reverse=True
+    )
+    assert sum(one.probability for one in estimate.hypotheses) <= 1.0 + 1e-9
+    readings = {(one.scene, one.position_cluster, one.orientation_cluster) for one in others}
+    assert len(readings) == len(others)
+    forced = Localizer.load(tmp_path / "b", device="cpu", scene="office").localize(noise())
+    assert {one.scene for one in forced.hypotheses} == {"office"}
+
+
+def test_the_callers_confidence_counts_instead_of_the_bundles(calibrated: Path) -> None:
+    bundle = load_bundle(calibrated)
+    calibration = dataclasses.replace(
+        bundle.metadata.calibration, min_known_score=None, min_confidence=0.999
+    )
+    metadata = dataclasses.replace(bundle.metadata, calibration=calibration)
+    strict = Bundle(bundle.network, metadata, "0", bundle.prototypes)
+    estimate = Localizer(strict, CPU).localize(noise(), TINY_CAMERA)
+    assert not estimate.accepted and "below 1.00" in estimate.rejection
+    assert Localizer(strict, CPU, min_confidence=1e-9).localize(noise(), TINY_CAMERA).accepted
+
+
+def test_turned_views_widen_the_covariance(calibrated: Path) -> None:
+    bundle = load_bundle(calibrated)
+    plain = Localizer(bundle, CPU).localize(noise(), TINY_CAMERA)
+    turned = Localizer(bundle, CPU, tta=2).localize(noise(), TINY_CAMERA)
+    assert np.abs(turned.T_map_cam - plain.T_map_cam).max() > 1e-6
+    blind = Localizer(bundle, CPU, tta=2).localize(noise())  # no camera: nothing to turn
+    np.testing.assert_allclose(
+        blind.T_map_cam, Localizer(bundle, CPU).localize(noise()).T_map_cam, atol=1e-4
+    )
+    with pytest.raises(ConfigError, match="tta"):
+        Localizer(bundle, CPU, tta=99)
+
+
+def test_the_evaluation_hears_the_known_score(calibrated: Path, dataset: Dataset) -> None:
+    localizer = Localizer.load(calibrated, device="cpu")
+    few = dataset.subset([1, 3])
+    for answer, frame in zip(
+        ask_localizer(localizer, few, show_progress=False), few.frames, strict=True
+    ):
+        estimate = localizer.localize(read_image(frame.image), TINY_CAMERA)
+        assert answer.known_score == pytest.approx(estimate.known_score, abs=1e-3)
+
+
+def test_blocks_are_runs_without_gaps_or_pieces(dataset: Dataset) -> None:
+    frames = labeled_frames([dataset], ("kitchen",))
+    assert len(np.unique(blocks_of(frames))) == 10
+    apart = [item for place, item in enumerate(frames) if place % 8 < 2]
+    assert len(np.unique(blocks_of(apart))) == 10
+
+
+def test_the_command_calibrates_a_bundle(
+    calibrated: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = load_bundle(calibrated)
+    bare = dataclasses.replace(bundle.metadata, calibration=None)
+    save_bundle(tmp_path / "bare", bundle.network, bare)
+    call = ["calibrate", str(tmp_path / "bare"), str(folder), "--train", str(folder)]
+    call += ["-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*call, "--split", "test"]) == 0
+    assert "calibrated on 20 frames" in capsys.readouterr().out
+    found = load_bundle(tmp_path / "out")
+    assert found.metadata.calibration is not None and found.prototypes is not None
+    assert found.metadata.calibration.source == "tiny"
+    assert main([*call, "--split", "test"]) == 1
+    assert "not overwritten" in capsys.readouterr().err
+    call[call.index("-o") + 1] = str(tmp_path / "other")
+    assert main([*call, "--split", "all"]) == 1
+    assert "named with --train" in capsys.readouterr().err
+    assert main([*call, "--split", "test", "--false-reject-rate", "0.9"]) == 1
+    assert "false_reject_rate" in capsys.readouterr().err

@@ -83,6 +83,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="errors up to which an answer is right, for the measures of confidence "
         "(default: 0.25 5)",
     )
+    parser.add_argument(
+        "--tta",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also ask about N slightly turned views of every picture and combine the answers, "
+        "at N times the cost (default: 0)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
@@ -100,7 +108,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from mspr_ros.evaluation.oracle import check_oracles
     from mspr_ros.localizer import Localizer
 
-    localizer = Localizer.load(args.bundle, device=args.device)
+    localizer = Localizer.load(args.bundle, device=args.device, tta=args.tta)
     check_oracles(localizer, args.oracle)
     whole = [Dataset.load(folder) for folder in args.datasets]
     chosen = [choose_split(dataset, args.split) for dataset in whole]
@@ -126,6 +134,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "datasets": {dataset.name: dataset.content_hash() for dataset in whole},
         "split": args.split or "default",
         "device": str(localizer.device),
+        "turned_views": args.tta,
         "baseline_note": note,
         "groups": [group.to_dict() for group in groups],
         "cluster_confusion": [confusion.to_dict() for confusion in confusions],
