@@ -9,7 +9,7 @@ RUN := $(PYTHON) bare/isolated.py $(VENV)/bin/python
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean distclean
+.PHONY: help setup demo test soak lint format clean distclean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -22,6 +22,9 @@ demo: setup  ## run simulator camera and localizer, compare, write demo_output/
 
 test: setup  ## run all tests
 	@$(RUN) -m pytest $(PYTEST_ARGS)
+
+soak: setup  ## run the node for an hour: malformed messages, cycles, reloads, disturbances
+	@$(RUN) test/soak.py -o docs/measured/soak.json
 
 lint: setup  ## check style, format and types
 	@$(RUN) -m ruff check .

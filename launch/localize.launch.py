@@ -1,7 +1,8 @@
 """Start the localizer on a camera.
 
-    ros2 launch mspr_ros localize.launch.py bundle:=/maps/office image:=/camera/image_raw \
-        camera_info:=/camera/camera_info
+    ros2 launch mspr_ros localize.launch.py bundle:=/maps/office camera:=/camera
+
+`camera` stands for image:=/camera/image_raw camera_info:=/camera/camera_info.
 
 An argument that is left empty stays out of the node's parameters: what the parameter file or the
 node itself says then counts.
@@ -24,8 +25,13 @@ SHARE = Path(__file__).parent.parent
 
 ARGUMENTS = {
     "bundle": ("", "Folder of the trained bundle. Empty: the demo one, simulator rooms only."),
-    "image": ("image", "Topic of the camera's images."),
-    "camera_info": ("camera_info", "Topic of the camera's intrinsics; it need not be there."),
+    "camera": ("", "Namespace of the camera's driver, for image_raw and camera_info in it."),
+    "image": ("", "Topic of the camera's images. Empty: <camera>/image_raw, or image."),
+    "camera_info": (
+        "",
+        "Topic of the camera's intrinsics; it need not be there. Empty: <camera>/camera_info, or "
+        "camera_info.",
+    ),
     "image_transport": ("", "raw, or compressed to listen to <image>/compressed."),
     "reliability": ("", "QoS of the camera's topics: best_effort or reliable."),
     "namespace": ("", "Namespace of the node, for instance the robot's name."),
@@ -40,6 +46,7 @@ ARGUMENTS = {
     ),
     "use_sim_time": ("false", "Take the time from /clock (simulation, bags)."),
     "autostart": ("true", "Configure and activate at once; false: wait for lifecycle commands."),
+    "respawn": ("false", "Start the node again when its process has died."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "rviz": ("false", "Start RViz with the localizer's displays."),
 }
@@ -48,6 +55,7 @@ TEXT_PARAMETERS = (
     *("map_frame", "odom_frame", "base_frame"),
 )
 FLAG_PARAMETERS = ("use_sim_time", "autostart")
+RESPAWN_DELAY_S = 2.0
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -84,6 +92,8 @@ def start_localizer(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if values["bundle"]:
         folder = Path(values["bundle"]).expanduser().absolute()
         parameters["bundle"] = ParameterValue(str(folder), value_type=str)
+    camera = values["camera"].rstrip("/") + "/" if values["camera"] else ""
+    image = values["image"] or (f"{camera}image_raw" if camera else "image")
     # A logger is called as its node, with dots.
     logger = ".".join([*values["namespace"].strip("/").split("/"), "localizer"]).lstrip(".")
     node = Node(
@@ -93,12 +103,14 @@ def start_localizer(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         namespace=values["namespace"],
         parameters=[*parameter_files(values["params_file"]), parameters],
         remappings=[
-            ("image", values["image"]),
-            ("image/compressed", values["image"] + "/compressed"),
-            ("camera_info", values["camera_info"]),
+            ("image", image),
+            ("image/compressed", image + "/compressed"),
+            ("camera_info", values["camera_info"] or f"{camera}camera_info"),
         ],
         arguments=["--ros-args", "--log-level", f"{logger}:={values['log_level']}"],
         output="screen",
+        respawn=is_true("respawn", values["respawn"]),
+        respawn_delay=RESPAWN_DELAY_S,
         emulate_tty=True,  # else what is printed comes in lumps
     )
     return [node]

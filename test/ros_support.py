@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
+from mspr_ros.bundle import SceneInfo
 from mspr_ros.camera import CameraModel
 from mspr_ros.geometry import transform_from_pose
 from mspr_ros.localizer import PoseEstimate
@@ -45,6 +46,10 @@ class FakeLocalizer:
             preprocess=SimpleNamespace(width=32, height=32, virtual_camera=object()),
             network=SimpleNamespace(backbone="fake"),
             scene_names=("kitchen", "office"),
+            scenes=(
+                SceneInfo("kitchen", position_min=(-9.0, -9.0, 0.0), position_max=(9.0, 9.0, 4.0)),
+                SceneInfo("office"),
+            ),
             calibration=None,
         )
         self.device, self.backend, self.precision = "cpu", "fake", "fp32"

@@ -22,6 +22,7 @@ FILES = sorted(LAUNCH.glob("*.launch.py"))
 LOCALIZE_ARGUMENTS = {
     *("bundle", "image", "camera_info", "namespace", "device", "publish_tf", "params_file"),
     *("use_sim_time", "log_level", "autostart", "map_frame", "base_frame", "odom_frame", "rviz"),
+    *("camera", "respawn"),
 }
 
 
@@ -196,8 +197,28 @@ def test_what_is_given_reaches_the_node_with_its_type(tmp_path):
 
 
 @needs_launch
+def test_a_camera_stands_for_its_topics_and_respawn_reaches_the_process():
+    from launch_ros.actions import Node
+
+    context, actions = actions_of("localize.launch.py", camera="/front/", respawn="true")
+    _, remappings = node_of(context, actions, "localizer")
+    assert remappings == {
+        "image": "/front/image_raw",
+        "image/compressed": "/front/image_raw/compressed",
+        "camera_info": "/front/camera_info",
+    }
+    (node,) = (a for a in actions if isinstance(a, Node) and "rviz2" not in str(a.node_package))
+    assert node._ExecuteLocal__respawn is True
+    context, actions = actions_of(
+        "localize.launch.py", camera="front", image="/i", camera_info="c"
+    )
+    _, remappings = node_of(context, actions, "localizer")
+    assert (remappings["image"], remappings["camera_info"]) == ("/i", "c")
+
+
+@needs_launch
 @pytest.mark.parametrize(
-    "wrong", [{"params_file": "/does/not/exist.yaml"}, {"autostart": "perhaps"}]
+    "wrong", [{"params_file": "/does/not/exist.yaml"}, {"autostart": "perhaps"}, {"respawn": "2"}]
 )
 def test_a_wrong_argument_is_refused(wrong):
     with pytest.raises((FileNotFoundError, ValueError), match=next(iter(wrong))):

@@ -57,6 +57,14 @@ def test_rviz_shows_what_the_node_publishes_and_hears() -> None:
         wait_until(lambda: node.state_label == "active" and diagnostics)
         published = dict(node.get_publisher_names_and_types_by_node("localizer", "/"))
         heard = dict(node.get_subscriber_names_and_types_by_node("localizer", "/"))
+        # A late RViz is told the taught volume, too; and no display asks for more than is offered.
+        for display in config["Displays"]:
+            topic = display.get("Topic", {}).get("Value", "")
+            if topic.startswith("/localizer/"):
+                for offered in node.get_publishers_info_by_topic(topic):
+                    wanted = display["Topic"]["Durability Policy"].replace(" ", "_").upper()
+                    is_latched = offered.qos_profile.durability.name == "TRANSIENT_LOCAL"
+                    assert wanted == ("TRANSIENT_LOCAL" if is_latched else "VOLATILE"), topic
     known = {**published, **heard, "/ground_truth/pose": ["geometry_msgs/msg/PoseStamped"]}
     for topic, kind in shown.items():
         assert known[topic] == [kind], topic

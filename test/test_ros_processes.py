@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from ros_support import Harness, diagnostic_values, harness, wait_until
 from test_bags import make_dataset
 from tiny import make_tiny_bundle
@@ -82,6 +84,81 @@ def test_a_signal_ends_the_process_in_order(
     assert "Traceback" not in text
     if not has_bundle:
         assert sum("cannot configure" in line for line in text.splitlines()) == 1
+
+
+def wait_for_state(diagnostics: list[Any], process: Any, state: str, log: Path) -> None:
+    wait_until(
+        lambda: process.poll() is not None or diagnostic_values(diagnostics).get("state") == state,
+        f"the state {state}",
+        timeout_s=START_S,
+    )
+    assert process.poll() is None, log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "state", "transitions"),
+    [
+        (signal.SIGTERM, "inactive", (Transition.TRANSITION_CONFIGURE,)),
+        (signal.SIGINT, "finalized", (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,)),
+    ],
+)
+def test_a_signal_ends_it_in_every_other_state_too(
+    ros: Harness, tmp_path: Path, number: int, state: str, transitions: tuple[int, ...]
+) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    diagnostics = ros.collect(DiagnosticArray, "/diagnostics")
+    log = tmp_path / "log"
+    with localizer_process(ros, log, bundle=str(bundle), device="cpu", autostart=False) as process:
+        wait_for_state(diagnostics, process, "unconfigured", log)
+        for transition in transitions:
+            request = ChangeState.Request(transition=Transition(id=transition))
+            assert ros.call(ChangeState, "localizer/change_state", request).success
+        wait_for_state(diagnostics, process, state, log)
+        start_s = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == 0, log.read_text()
+        assert time.monotonic() - start_s < EXIT_S
+    assert "Traceback" not in log.read_text()
+
+
+SLOW_NODE = """
+import sys, time
+from mspr_ros.ros.localizer_node import LocalizerNode
+from mspr_ros.ros.running import end_process, run_node
+
+def slow(*arguments, **options):
+    print("LOADING", flush=True)
+    time.sleep(60.0)
+
+end_process(run_node(lambda: LocalizerNode(slow), None, leave=LocalizerNode.leave))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_while_it_still_loads_a_bundle(
+    ros: Harness, tmp_path: Path, number: int
+) -> None:
+    log = tmp_path / "log"
+    environment = {**live_environment(), "ROS_DOMAIN_ID": str(ros.context.get_domain_id())}
+    command = [sys.executable, "-c", SLOW_NODE, "--ros-args", "-p", "bundle:=some"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until(
+            lambda: "LOADING" in log.read_text() or process.poll() is not None, timeout_s=START_S
+        )
+        start_s = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == 0, log.read_text()
+        assert time.monotonic() - start_s < EXIT_S
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.slow

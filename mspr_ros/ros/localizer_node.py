@@ -36,6 +36,7 @@ from mspr_ros.ros.pipeline import Pipeline
 from mspr_ros.ros.report import node_report
 from mspr_ros.ros.running import end_process, run_node
 from mspr_ros.ros.tf_policy import ParentWatch, WatchedBuffer
+from mspr_ros.ros.trail import taught_bounds
 from mspr_ros.ros.worker import NewestFrameWorker
 
 CAMERA_INFO_GRACE_S = 1.0
@@ -159,6 +160,7 @@ class LocalizerNode(LifecycleNode):
         buffer = WatchedBuffer(watch)
         self._tf_listener = tf2_ros.TransformListener(buffer, self)
         self._outputs = PoseOutputs(self, watch)
+        self._outputs.set_taught(taught_bounds(localizer.metadata))
         self._subscribe()
         self._cameras = CameraInfos(
             rectified=is_rectified_topic(self._subscriptions_in[0].topic_name),
@@ -257,6 +259,8 @@ class LocalizerNode(LifecycleNode):
                     raise MsprError("the node is not configured")
                 localizer = self._load()  # meanwhile the old one answers
                 pipeline.swap(localizer)
+                if self._outputs is not None:
+                    self._outputs.set_taught(taught_bounds(localizer.metadata))
         except Exception as error:  # told to the caller and in diagnostics
             self._failure = f"reload failed, the old bundle goes on: {one_line(error)}"
             self.get_logger().error(self._failure)

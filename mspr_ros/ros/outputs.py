@@ -9,7 +9,7 @@ import tf2_ros
 from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Path
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import ColorRGBA, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -33,10 +33,10 @@ from mspr_ros.ros.conversions import (
     stamp_from_ns,
 )
 from mspr_ros.ros.tf_policy import ParentWatch
+from mspr_ros.ros.trail import Bounds, Trail
 
 # Reliable: a pose is small and precious. The depth covers a subscriber that is busy for a while.
 POSE_QOS = QoSProfile(depth=50)
-PATH_LENGTH = 2000
 PATH_INTERVAL_NS = 500_000_000  # a path grows; sending all of it with each frame would not scale
 
 
@@ -84,10 +84,13 @@ class PoseOutputs:
         self._scene = create(String, "~/scene", POSE_QOS)
         self._path = create(Path, "~/path", QoSProfile(depth=1))
         self._markers = create(MarkerArray, "~/markers", POSE_QOS)  # the scene, with a stamp
+        # Who looks on later shall see it, too.
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._map_markers = create(MarkerArray, "~/map_markers", latched)
         self._initialpose = create(PoseWithCovarianceStamped, "initialpose", QoSProfile(depth=1))
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
-        self._trail = Path()
-        self._trail_scene = ""
+        self._taught: dict[str, Bounds] = {}
+        self._trail = Trail()
         self._trail_sent_ns = 0
         self._tf_stamps_ns: dict[str, int] = {}  # of the last transform, by frame
 
@@ -99,10 +102,15 @@ class PoseOutputs:
             self._scene,
             self._path,
             self._markers,
+            self._map_markers,
             self._initialpose,
         ):
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def set_taught(self, taught: dict[str, Bounds]) -> None:
+        """Draw these bounds of each scene's positions from now on."""
+        self._taught = taught
 
     def publish_nothing_known(self, header: Header) -> None:
         """Say of an image, by its header, that it gave no pose: an unknown scene, no markers."""
@@ -120,7 +128,7 @@ class PoseOutputs:
         stamped = PoseStamped(header=header, pose=pose_from_transform(answer.T_map_frame))
         self._pose.publish(stamped)
         self._covariance.publish(pose_with_covariance(stamped, answer.covariance))
-        self._extend_path(answer.scene, stamped)
+        self._extend_path(answer, stamped)
         if self._markers.get_subscription_count() > 0:
             self._markers.publish(markers(header, answer))
 
@@ -145,19 +153,16 @@ class PoseOutputs:
         self._tf_stamps_ns[answer.frame] = stamp_ns
         return is_new
 
-    def _extend_path(self, scene: str, stamped: PoseStamped) -> None:
-        # Each scene has coordinates of its own: a line from one to the next would be a lie.
-        if scene != self._trail_scene or stamped.header.frame_id != self._trail.header.frame_id:
-            self._trail = Path()
-            self._trail_scene = scene
-        self._trail.header = stamped.header
-        self._trail.poses.append(stamped)
-        del self._trail.poses[:-PATH_LENGTH]
+    def _extend_path(self, answer: Answer, stamped: PoseStamped) -> None:
+        self._trail.extend(answer.scene, stamped, answer.confidence)
         now_ns = self._node.get_clock().now().nanoseconds
-        due = abs(now_ns - self._trail_sent_ns) >= PATH_INTERVAL_NS
-        if due and self._path.get_subscription_count() > 0:
-            self._trail_sent_ns = now_ns
-            self._path.publish(self._trail)
+        if abs(now_ns - self._trail_sent_ns) < PATH_INTERVAL_NS:
+            return
+        self._trail_sent_ns = now_ns
+        if self._path.get_subscription_count() > 0:
+            self._path.publish(self._trail.path())
+        if self._map_markers.get_subscription_count() > 0:
+            self._map_markers.publish(self._trail.markers(self._taught.get(answer.scene)))
 
 
 def pose_with_covariance(stamped: PoseStamped, covariance: Array) -> PoseWithCovarianceStamped:

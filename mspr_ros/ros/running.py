@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
@@ -17,6 +18,9 @@ from rclpy.signals import SignalHandlerOptions
 from mspr_ros.errors import MsprError
 
 SPIN_S = 0.1  # how soon a signal is noticed
+# From the signal on. Callbacks get the first part of it; whoever still loads a bundle then, or
+# waits for a GPU, is not waited for.
+LEAVE_S, CALLBACKS_S = 1.6, 0.5
 
 
 def run_node(
@@ -41,6 +45,10 @@ def run_node(
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal stopped
+        if not stopped:
+            watchdog = threading.Timer(LEAVE_S, _end_anyway)
+            watchdog.daemon = True
+            watchdog.start()
         stopped = True
 
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -52,7 +60,7 @@ def run_node(
         executor.add_node(node)
         while not stopped and rclpy.ok() and not is_done(node):
             executor.spin_once(timeout_sec=SPIN_S)
-        executor.shutdown(timeout_sec=1.0)
+        executor.shutdown(timeout_sec=CALLBACKS_S)
         leave(node)
         node.destroy_node()
         return 0
@@ -63,6 +71,11 @@ def run_node(
         rclpy.try_shutdown()
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), previous, strict=True):
             signal.signal(number, handler)
+
+
+def _end_anyway() -> None:
+    print("something is still in work and is abandoned", file=sys.stderr)
+    end_process(0)
 
 
 def end_process(status: int) -> NoReturn:
