@@ -78,7 +78,7 @@ def test_the_page_is_whole_and_needs_no_network(judged) -> None:
     html = (judged[1] / "report.html").read_text()
     assert not re.search(r"https?:|//[a-z]|url\(|<script|<link|@import", html)
     assert sections_of(judged[1]) == list(SECTIONS)
-    assert html.count("data:image/png") == 4  # above, time, shares, uncertainty
+    assert html.count("data:image/png") == 6  # above, time, two each of shares and uncertainty
     assert html.count("data:image/jpeg") == 2 * 3  # best and worst, with both attentions
     assert 'name="viewport"' in html
 

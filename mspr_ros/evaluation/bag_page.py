@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,14 @@ from mspr_ros.evaluation.bag_plots import (
 )
 from mspr_ros.evaluation.bag_run import BagTrack
 from mspr_ros.evaluation.html_page import Section, page
-from mspr_ros.evaluation.judging import errors_of
+from mspr_ros.evaluation.judging import FrameResult, errors_of
 from mspr_ros.evaluation.plots import trajectory_figure
 from mspr_ros.evaluation.report import scene_curves
 from mspr_ros.evaluation.tables import format_interval, percent
 from mspr_ros.evaluation.uncertain_frames import uncertain_frames
 
 Verdicts = Sequence[BundleVerdict]
+SHOWN_LEVELS = (0.5, 0.95)  # of coverage; metrics.json has them all
 
 
 def bag_page(verdicts: Verdicts, *, num_images: int = 4) -> str:
@@ -202,33 +203,40 @@ def _in_time(verdicts: Verdicts) -> Section:
 
 def _shares(verdicts: Verdicts) -> Section:
     section = Section("shares", "Share of images by error")
-    curves = []
-    for verdict in verdicts:
-        results = verdict.run.results
-        for scene in dict.fromkeys(result.gt_scene for result in results):
-            own = [result for result in results if result.gt_scene == scene]
-            name = f"{verdict.run.name}: {scene}" if len(verdicts) > 1 else scene
-            curves.append((name, *errors_of(own)))
+    position, orientation = [], []
+    for name, own in _by_scene(verdicts):
+        metres, degrees = errors_of(own)
+        position.append((name, metres))
+        orientation.append((name, degrees))
     section.figures(
-        [(error_shares_figure(curves), "Errors on a logarithmic axis; the grey line: the median")]
+        [
+            (error_shares_figure(position, "m"), "Position; the grey line: the median"),
+            (error_shares_figure(orientation, "deg"), "Orientation, likewise"),
+        ]
     )
     return section
 
 
-def _uncertainty(verdicts: Verdicts) -> Section:
-    section = Section("uncertainty", "Stated against true uncertainty")
-    points = []
-    rows = [["", "stated", "position", "orientation", "pose (6 d)"]]
+def _by_scene(verdicts: Verdicts) -> Iterator[tuple[str, list[FrameResult]]]:
+    """Give the judged images of every bundle and scene, under a name."""
     for verdict in verdicts:
         results = verdict.run.results
         for scene in dict.fromkeys(result.gt_scene for result in results):
             own = [result for result in results if result.gt_scene == scene]
-            name = f"{verdict.run.name}: {scene}" if len(verdicts) > 1 else scene
-            frames = uncertain_frames(own)
-            right = frames.scene_right
-            position, orientation = (np.where(right, e, np.nan) for e in errors_of(own))
-            stated = (frames.deviation["position"], np.degrees(frames.deviation["orientation"]))
-            points.append((name, stated[0], position, stated[1], orientation))
+            yield f"{verdict.run.name}: {scene}" if len(verdicts) > 1 else scene, own
+
+
+def _uncertainty(verdicts: Verdicts) -> Section:
+    section = Section("uncertainty", "Stated against true uncertainty")
+    position_points, orientation_points = [], []
+    for name, own in _by_scene(verdicts):
+        frames = uncertain_frames(own)
+        position, orientation = (np.where(frames.scene_right, e, np.nan) for e in errors_of(own))
+        stated = frames.deviation
+        position_points.append((name, stated["position"], position))
+        orientation_points.append((name, np.degrees(stated["orientation"]), orientation))
+    rows = [["", "stated", "position", "orientation", "pose (6 d)"]]
+    for verdict in verdicts:
         for group in verdict.groups:
             rows += _coverage_rows(verdict, group, len(verdicts) > 1)
     if len(rows) > 1:
@@ -237,12 +245,16 @@ def _uncertainty(verdicts: Verdicts) -> Section:
             "the more honest the covariance.", "soft",
         )  # fmt: skip
         section.table(rows)
-    figure = deviations_figure(points)
-    if figure is None:
-        section.text("No answer states a covariance.")
+    caption = "A dot an image: the error against the root of the covariance's trace"
+    figures = [
+        deviations_figure(position_points, "m"),
+        deviations_figure(orientation_points, "deg"),
+    ]
+    drawn = [(figure, caption) for figure in figures if figure is not None]
+    if drawn:
+        section.figures(drawn)
     else:
-        caption = "A dot an image: the error against the root of the covariance's trace"
-        section.figures([(figure, caption)])
+        section.text("No answer states a covariance.")
     return section
 
 
@@ -251,11 +263,12 @@ def _coverage_rows(verdict: BundleVerdict, group: Any, named: bool) -> list[list
         return []
     shares: dict[float, dict[str, float]] = {}
     for one in group.uncertainty.coverage:
-        shares.setdefault(one.level, {})[one.part] = one.all_frames.value
+        if one.level in SHOWN_LEVELS:
+            shares.setdefault(one.level, {})[one.part] = one.all_frames.value
     name = f"{verdict.run.name}: {group.name}" if named else group.name
     return [
         [name, percent(level)]
-        + [percent(parts.get(part)) for part in ("position", "orientation", "pose")]
+        + [percent(parts.get(part)) for part in ("position", "orientation", "both")]
         for level, parts in shares.items()
     ]
 

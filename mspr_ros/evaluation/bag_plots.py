@@ -54,6 +54,8 @@ def errors_in_time_figure(tracks: Sequence[ErrorTrack]) -> Figure:
             color = SCENE_COLORS[index % len(SCENE_COLORS)]
             for axes, errors in ((upper, track.position_m), (lower, track.orientation_deg)):
                 _draw_errors(axes, track, errors, color)
+        for axes in (upper, lower):
+            axes.set_ylim(bottom=0)  # only now: a limit set ends the axes' growing
         upper.set_ylabel("position error (m)")
         lower.set(ylabel="orientation error (deg)", xlabel="seconds since the first image")
         _legend_below(figure)
@@ -78,62 +80,57 @@ def _draw_errors(axes: Any, track: ErrorTrack, errors: Array, color: str) -> Non
             track.seconds[failed], np.full(int(failed.sum()), 0.97), "x", color=FAILURE_COLOR,
             markersize=5, transform=axes.get_xaxis_transform(), label="no answer",
         )  # fmt: skip
-    axes.set_ylim(bottom=0)
 
 
-def error_shares_figure(curves: Sequence[tuple[str, Array, Array]]) -> Figure:
+def error_shares_figure(curves: Sequence[tuple[str, Array]], unit: str) -> Figure:
     """Draw which share of images errs at most so much; failures keep a curve below 1.
 
     Args:
-        curves: Label, position errors (N,) in metres, orientation errors (N,) in degrees.
+        curves: Label and errors (N,).
+        unit: Of the errors.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_IN, 4.6), layout="constrained")
-        upper, lower = figure.subplots(2, 1)
-        for index, (label, *errors) in enumerate(curves):
+        figure = Figure(figsize=(WIDTH_IN, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (label, values) in enumerate(curves):
             color = SCENE_COLORS[index % len(SCENE_COLORS)]
-            for axes, values in zip((upper, lower), errors, strict=True):
-                finite = np.maximum(np.sort(values[np.isfinite(values)]), 1e-4)
-                share = np.arange(1, len(finite) + 1) / max(len(values), 1)
-                axes.step(finite, share, where="post", color=color, linewidth=1.8, label=label)
-        upper.set(xlabel="position error (m)")
-        lower.set(xlabel="orientation error (deg)")
-        for axes in (upper, lower):
-            axes.set(ylabel="share of images", ylim=(0, 1.02), xscale="log")
-            axes.axhline(0.5, color="#bbbbbb", linewidth=0.8)
-            axes.xaxis.set_major_formatter("{x:g}")
+            finite = np.maximum(np.sort(values[np.isfinite(values)]), 1e-4)
+            share = np.arange(1, len(finite) + 1) / max(len(values), 1)
+            axes.step(finite, share, where="post", color=color, linewidth=1.8, label=label)
+        axes.set(xlabel=f"error ({unit})", ylabel="share of images", ylim=(0, 1.02))
+        axes.set_xscale("log")
+        axes.axhline(0.5, color="#bbbbbb", linewidth=0.8)
+        axes.xaxis.set_major_formatter("{x:g}")
         _legend_below(figure)
     return figure
 
 
-def deviations_figure(points: Sequence[tuple[str, Array, Array, Array, Array]]) -> Figure | None:
+def deviations_figure(points: Sequence[tuple[str, Array, Array]], unit: str) -> Figure | None:
     """Draw the errors against what the covariance states; None without a covariance.
 
     Args:
-        points: Label, stated deviation and error of position in metres (N,), then of orientation
-            in degrees (N,).
+        points: Label, stated deviations (N,) and errors (N,).
+        unit: Of both.
     """
-    known = [one for one in points if any(_both(one[1], one[2])) or any(_both(one[3], one[4]))]
+    known = [one for one in points if _both(*one[1:]).any()]
     if not known:
         return None
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_IN, 5.6), layout="constrained")
-        upper, lower = figure.subplots(2, 1)
-        for index, (label, *values) in enumerate(known):
+        figure = Figure(figsize=(WIDTH_IN, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (label, stated, error) in enumerate(known):
             color = SCENE_COLORS[index % len(SCENE_COLORS)]
-            for axes, stated, error in ((upper, *values[:2]), (lower, *values[2:])):
-                shown = _both(stated, error)
-                axes.plot(
-                    stated[shown], np.maximum(error[shown], 1e-4), "o", color=color, alpha=0.5,
-                    markeredgewidth=0, label=label, **_MARK,
-                )  # fmt: skip
-        for axes, unit in ((upper, "m"), (lower, "deg")):
-            axes.set(xscale="log", yscale="log")
-            _draw_diagonals(axes)
-            axes.set(xlabel=f"stated standard deviation ({unit})", ylabel=f"error ({unit})")
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter("{x:g}")
-                axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+            shown = _both(stated, error)
+            axes.plot(
+                stated[shown], np.maximum(error[shown], 1e-4), "o", color=color, alpha=0.5,
+                markeredgewidth=0, label=label, **_MARK,
+            )  # fmt: skip
+        axes.set(xscale="log", yscale="log")
+        _draw_diagonals(axes)
+        axes.set(xlabel=f"stated standard deviation ({unit})", ylabel=f"error ({unit})")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         _legend_below(figure)
     return figure
 

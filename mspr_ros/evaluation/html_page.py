@@ -32,7 +32,7 @@ p { margin: 6px 0 12px; }
 .soft, figcaption { color: var(--soft); font-size: .9rem; }
 nav { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 14px 0 4px; font-size: .92rem; }
 a { color: var(--mark); text-decoration: none; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(158px, 1fr)); gap: 12px;
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); gap: 12px;
   margin: 12px 0; }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: 8px;
   padding: 10px 12px; }
