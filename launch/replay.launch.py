@@ -33,6 +33,7 @@ ARGUMENTS = {
     "image_topic": ("", "The images in the bag. Empty: the only ones."),
     "camera_info_topic": ("", "The intrinsics in the bag. Empty: those beside the images."),
     "loop": ("false", "Start anew at the end."),
+    "start_offset": ("0.0", "Seconds at the bag's start to leave out."),
     "player": (
         "bag_player",
         "bag_player (waits for the localizer before it starts) or ros2bag (`ros2 bag play`, needs "
@@ -93,6 +94,7 @@ def our_player(bag: str, values: dict[str, str]) -> Node:
             {
                 "bag": ParameterValue(bag, value_type=str),
                 "rate": float(values["rate"]),
+                "start_offset_s": float(values["start_offset"]),
                 "image_topic": ParameterValue(values["image_topic"], value_type=str),
                 "camera_info_topic": ParameterValue(values["camera_info_topic"], value_type=str),
                 "reliability": values["reliability"],
@@ -127,6 +129,8 @@ def ros2_bag_play(bag: str, values: dict[str, str]) -> ExecuteProcess:
         command.append("--clock")
     if values["loop"].lower() == "true":
         command.append("--loop")
+    if float(values["start_offset"]) > 0.0:
+        command += ["--start-offset", values["start_offset"]]
     return ExecuteProcess(
         cmd=command, output="screen", on_exit=Shutdown(reason="the bag has ended")
     )
