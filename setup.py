@@ -53,7 +53,7 @@ setup(
     python_requires=">=3.10",
     # Everything else comes by rosdep (package.xml) and from requirements.txt.
     install_requires=["setuptools"],
-    extras_require={"test": ["pytest"]},
+    extras_require={"test": ["pytest"], "export": ["onnx", "onnxruntime", "openvino"]},
     zip_safe=False,
     entry_points={
         "console_scripts": [

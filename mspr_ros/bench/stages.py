@@ -54,6 +54,13 @@ def paper_bundle() -> Bundle:
     return Bundle(network, metadata, "random weights")
 
 
+def is_papers_network(bundle: Bundle) -> bool:
+    """Tell whether times of the paper's own code are of a network of this size."""
+    size = (bundle.metadata.preprocess.height, bundle.metadata.preprocess.width)
+    network, num_scenes = bundle.metadata.network, len(bundle.metadata.scenes)
+    return (network, num_scenes, size) == (PAPER, PAPER_SCENES, (224, 224))
+
+
 def picture() -> ImageU8:
     """Give a 640x480 picture with content at all scales."""
     rng = np.random.default_rng(0)

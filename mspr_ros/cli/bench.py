@@ -86,9 +86,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     import torch
     from tqdm import tqdm
 
-    from mspr_ros.backends.processor import num_usable_cores
+    from mspr_ros.backends.processor import has_bf16, num_usable_cores
     from mspr_ros.bench import machine, report
-    from mspr_ros.bench.stages import Stage, paper_bundle
+    from mspr_ros.bench.stages import Stage, is_papers_network, paper_bundle
     from mspr_ros.bench.timing import time_in_turns
     from mspr_ros.bundle import load_bundle
     from mspr_ros.localizer import choose_device
@@ -101,7 +101,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     bundle = load_bundle(args.bundle) if args.bundle else paper_bundle()
     stages = choose_stages(args, bundle, device, num_threads)
     stages[report.MATRIX_FP32] = Stage(machine.matrix_product(torch.float32, device))
-    stages[report.MATRIX_BF16] = Stage(machine.matrix_product(torch.bfloat16, device))
+    if has_bf16(device):  # without instructions for it, one product takes seconds
+        stages[report.MATRIX_BF16] = Stage(machine.matrix_product(torch.bfloat16, device))
     stages[report.MEMORY] = Stage(machine.memory_copy(device))
     bar = tqdm(total=args.warm_up + args.rounds, desc="measuring", disable=None)
     with bar, torch.inference_mode("train" not in args.stages):
@@ -124,7 +125,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 timings[name],
                 rates[report.MATRIX_FP32],
                 args.clock,
-                is_paper=args.bundle is None and name.startswith("network "),
+                is_paper=is_papers_network(bundle) and name.startswith("network "),
             )
             for name, stage in stages.items()
         },
