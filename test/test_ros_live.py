@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bag_support import Drive, ns, write_bag
+from geometry_msgs.msg import PoseStamped
 from ros_support import Harness, harness, header, wait_until
+from tiny import make_tiny_bundle
 from visualization_msgs.msg import MarkerArray
 
+from mspr_ros.bags.scanning import BagOptions, scan_bag
+from mspr_ros.evaluation.bag_images import BagInput
+from mspr_ros.evaluation.bag_run import ask_bag
 from mspr_ros.geometry import transform_from_pose
+from mspr_ros.localizer import Localizer
+from mspr_ros.ros.bag_player_node import PARAMETERS as PLAYER_PARAMETERS
+from mspr_ros.ros.bag_player_node import BagPlayer
+from mspr_ros.ros.conversions import ns_from_stamp
 from mspr_ros.ros.live_collector import Collector, LiveRecord
 from mspr_ros.ros.live_match import MatchedPoses, match, true_scenes
 from mspr_ros.ros.live_report import format_report, metrics_of
 from mspr_ros.ros.live_run import LiveNode
+from mspr_ros.ros.localizer_node import LocalizerNode
 from mspr_ros.ros.outputs import no_markers
 
 
@@ -156,3 +168,67 @@ def test_the_collector_reads_scenes_by_stamp(ros: Harness) -> None:
     publisher.publish(no_markers(header(7_000_000_123)))
     wait_until(lambda: collector.record.scenes)
     assert collector.record.scenes == {7_000_000_123: "unknown"}
+
+
+def test_live_and_offline_poses_of_a_bag_are_the_same(ros: Harness, tmp_path: Path) -> None:
+    """The node, fed by the player image by image, and `mspr evaluate-bag` with batches of one."""
+    bundle = make_tiny_bundle(tmp_path / "tiny", scenes=("hall",))
+    times = [0.1 * index for index in range(6)]
+    bag = write_bag(tmp_path / "drive", Drive(times).events("pose"))
+    options = BagOptions(pose="/pose", every_image=True)
+    judged = BagInput("drive", scan_bag(bag, options), options)
+    localizer = Localizer.load(bundle, device="cpu")
+    single, batched = (ask_bag(localizer, judged, batch_size=size) for size in (1, 4))
+    answered: list[PoseStamped] = ros.collect(PoseStamped, "localizer/pose")
+    parameters = {
+        "bundle": str(bundle),
+        "device": "cpu",
+        "autostart": True,
+        "publish_tf": "none",
+        "reliability": "reliable",
+    }
+    node = LocalizerNode(**ros.parameters(parameters))
+    ros.add(node)
+    wait_until(lambda: node.state_label == "active", "the node to be active", 120.0)
+    wait_until(lambda: node._outputs._pose.get_subscription_count() > 0)
+    play = {
+        "bag": str(bag),
+        "pace": "answered",
+        "wait_for": "image,camera_info",
+        "start_delay_s": 1.0,
+    }
+    player = BagPlayer(**ros.parameters(play))
+    ros.add(player)
+    wait_until(lambda: player.thread.is_done and len(answered) == 6, "six poses", 120.0)
+    assert [ns_from_stamp(pose.header.stamp) for pose in answered] == [ns(time) for time in times]
+    for row, pose in enumerate(answered):
+        p, q = pose.pose.position, pose.pose.orientation
+        live = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
+        one, several = (
+            np.array([*track.answers[row].position, *track.answers[row].quat_xyzw])
+            for track in (single, batched)
+        )
+        np.testing.assert_array_equal(live, one)
+        assert np.abs(live - several).max() <= 1e-4
+    spread = np.ptp([answer.position for answer in single.answers], axis=0)
+    assert spread.max() > 1e-3, "the images differ, so that equal poses say something"
+
+
+def test_replay_sets_parameters_that_the_player_has() -> None:
+    """launch is not everywhere; its file can be read everywhere."""
+    source = Path(__file__).resolve().parent.parent / "launch" / "replay.launch.py"
+    functions = {
+        node.name: node
+        for node in ast.parse(source.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    (table,) = [node for node in ast.walk(functions["our_player"]) if isinstance(node, ast.Dict)]
+    given = {key.value for key in table.keys if isinstance(key, ast.Constant)}
+    assert {"bag", "rate", "loop", "start_offset_s", "publish_clock"} <= given
+    assert given <= {spec.name for spec in PLAYER_PARAMETERS}
+    words = {
+        node.value
+        for node in ast.walk(functions["ros2_bag_play"])
+        if isinstance(node, ast.Constant)
+    }
+    assert {"--rate", "--loop", "--start-offset", "--clock"} <= words
