@@ -197,7 +197,7 @@ def test_a_robot_that_is_carried_off_is_found_again():
     verdicts = [
         fused.take(replace(event, T_map_body=carried @ event.T_map_body)) for event in events[60:]
     ]
-    assert verdicts[:6] == [HELD] * 5 + [RESTARTED]
+    assert verdicts[:10] == [HELD] * 9 + [RESTARTED]
     assert verdicts.count(RESTARTED) == 1
     error = pose_difference(carried @ truth[-1], fused.belief.T_map_odom @ odom[-1])
     assert np.linalg.norm(error[:2]) < 0.2

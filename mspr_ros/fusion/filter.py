@@ -146,10 +146,13 @@ def step(state: _State | None, event: Event, settings: FusionSettings) -> _State
     innovation = pose_difference(event.T_map_body, state.belief.T_map_body)
     P = state.belief.covariance[:6, :6]
     ratio = _mahalanobis(innovation, P + noise) / CHI2_MEDIAN
-    noise = _scale(state, settings) * noise
+    scale = _scale(state, settings)
+    # Typical poses may be better than told; those that are not are still believed, the less.
+    is_wild = _mahalanobis(innovation, P + max(scale, 1.0) * noise) > settings.gate
+    noise = scale * noise
     distance = _mahalanobis(innovation, P + noise)
     state = replace(state, ratios=(*state.ratios[-SCALE_WINDOW + 1 :], ratio), distance=distance)
-    if distance > settings.gate:
+    if is_wild:
         return _hold(state, event, noise, settings.restart_poses, RESTARTED, settings)
     assert state.belief is not None
     noise = noise * _likeness(state.belief.since_pose, settings)

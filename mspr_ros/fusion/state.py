@@ -49,11 +49,11 @@ class FusionSettings:
     tail: float = 4.0
     covariance_scale: float = 1.0
     is_scale_learned: bool = True
-    correlation_m: float = 0.3
-    correlation_rad: float = 0.3
+    correlation_m: float = 0.6
+    correlation_rad: float = 0.6
     correlation_s: float = 5.0
     start_poses: int = 3
-    restart_poses: int = 6
+    restart_poses: int = 10
 
     def bias_variance(self) -> Array:
         """Give the (3,) variances of odometry's systematic errors."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from mspr_ros.geometry import Array, covariance_at_offset
 from mspr_ros.ros.correction import LostWatch, planar_covariance, planar_transform
-from mspr_ros.ros.map_to_odom import Sighting
+from mspr_ros.ros.sighting import Sighting
 from mspr_ros.ros.tf_lookup import TfLookup, TfUnavailable
 
 # After one that was sent because the robot seemed lost: AMCL needs a while to take it in.

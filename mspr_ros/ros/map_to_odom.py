@@ -1,37 +1,20 @@
-"""Keep `map -> odom` in TF: corrected by each accepted pose, told again and again (REP-105)."""
+"""Keep `map -> odom` in TF: corrected by accepted poses, told again and again (REP-105)."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from rclpy.node import Node
 
+from mspr_ros.fusion.state import FusionSettings
 from mspr_ros.geometry import Array
 from mspr_ros.ros.correction import IncreasingStamps, map_to_odom, planar_map_to_odom
+from mspr_ros.ros.map_fusion import MapFusion
+from mspr_ros.ros.sighting import Sighting
 from mspr_ros.ros.tf_lookup import TfLookup
 from mspr_ros.ros.tf_policy import ParentWatch
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """An accepted pose of the camera, for what needs TF at its stamp.
-
-    Args:
-        stamp: The image's, not zero.
-        map_frame: The frame the pose is given in.
-        camera_frame: The camera's optical frame.
-        T_map_cam: (4, 4).
-        covariance: (6, 6) at the camera.
-    """
-
-    stamp: Any
-    map_frame: str
-    camera_frame: str
-    T_map_cam: Array
-    covariance: Array
 
 
 @dataclass(frozen=True)
@@ -57,6 +40,7 @@ class MapToOdom:
         send: Publishes (4, 4), parent, child, stamp in ns on /tf.
         planar: Asked each time.
         tolerance_s: Asked each time.
+        fusion: Asked each time: how to fuse poses with odometry; None to take each as it is.
     """
 
     def __init__(
@@ -69,6 +53,7 @@ class MapToOdom:
         send: Callable[[Array, str, str, int], None],
         planar: Callable[[], bool],
         tolerance_s: Callable[[], float],
+        fusion: Callable[[], FusionSettings | None] = lambda: None,
     ) -> None:
         self._node = node
         self._base_frame = base_frame
@@ -77,6 +62,8 @@ class MapToOdom:
         self._send = send
         self._planar = planar
         self._tolerance_s = tolerance_s
+        self._fusion = fusion
+        self._fused = MapFusion(lookup, base_frame)
         self._stamps = IncreasingStamps()
         self._lock = threading.Lock()  # the worker forgets, the TF thread corrects and publishes
         self._last: Correction | None = None
@@ -91,6 +78,20 @@ class MapToOdom:
         """Publish nothing until the next correction."""
         with self._lock:
             self._last = None
+            self._fused.reset()
+
+    def values(self) -> dict[str, str]:
+        """Give what diagnostics tell of it."""
+        values = {"map_to_odom_published": str(self.num_published)}
+        last = self._last
+        if last is not None:
+            x, y, z = last.T_map_odom[:3, 3]
+            link = f"{last.map_frame} -> {last.odom_frame}"
+            values["map_to_odom"] = f"{link}: x {x:.3f} y {y:.3f} z {z:.3f} m"
+        if self._fusion() is not None:
+            with self._lock:
+                values.update(self._fused.values())
+        return values
 
     def correct(self, sighting: Sighting, odom_frame: str) -> None:
         """Take in an accepted pose, and publish at once.
@@ -99,15 +100,28 @@ class MapToOdom:
             TfUnavailable: If TF does not know odometry at the image's stamp (yet).
             TiltError: If the base is to be planar and cannot be.
         """
-        find, stamp, camera = self._lookup.T_target_source, sighting.stamp, sighting.camera_frame
-        if self._planar():
-            T_map_base = sighting.T_map_cam @ find(camera, self._base_frame, stamp)
-            T_map_odom = planar_map_to_odom(T_map_base, find(odom_frame, self._base_frame, stamp))
-        else:
-            T_map_odom = map_to_odom(sighting.T_map_cam, find(odom_frame, camera, stamp))
+        T_map_odom = self._corrected(sighting, odom_frame)
+        if T_map_odom is None:
+            return  # the filter waits for poses that agree
         with self._lock:
             self._last = Correction(sighting.map_frame, odom_frame, T_map_odom)
         self.publish(is_news=True)
+
+    def _corrected(self, sighting: Sighting, odom_frame: str) -> Array | None:
+        find, stamp, camera = self._lookup.T_target_source, sighting.stamp, sighting.camera_frame
+        fusion = self._fusion()
+        T_odom_cam = find(odom_frame, camera, stamp)
+        T_map_cam = sighting.T_map_cam
+        if fusion is not None:
+            with self._lock:
+                fused = self._fused.T_map_odom(sighting, odom_frame, fusion)
+            if fused is None:
+                return None
+            T_map_cam = fused @ T_odom_cam
+        if not self._planar():
+            return map_to_odom(T_map_cam, T_odom_cam)
+        T_map_base = T_map_cam @ find(camera, self._base_frame, stamp)
+        return planar_map_to_odom(T_map_base, find(odom_frame, self._base_frame, stamp))
 
     def publish(self, *, is_news: bool = False) -> None:
         """Tell the last correction; again only with a later stamp."""
@@ -116,6 +130,7 @@ class MapToOdom:
             if self._stamps.restarted(now_ns):  # a bag that starts again
                 self._lookup.clear()
                 self._last = None
+                self._fused.reset()
             if self._last is not None and self._watch.parents(self._last.odom_frame):
                 self._last = None  # somebody else publishes it; the policy says so
             if self._last is None:

@@ -10,8 +10,9 @@ from rclpy.duration import Duration
 from rclpy.time import Time
 
 from mspr_ros.geometry import Array
-from mspr_ros.ros.conversions import transform_from_message
+from mspr_ros.ros.conversions import ns_from_stamp, transform_from_message
 
+NEAR_NS = 500_000_000  # how late odometry may be to tell a jump from a drive
 REMEDIES = {
     "missing": "nobody publishes it; check the frame names and who is running",
     "late": "it has not reached the image's stamp in tf_timeout_s; its publisher is slow, or "
@@ -71,6 +72,22 @@ class TfLookup:
             raise _unavailable("missing", target, source, error) from None
         except ValueError as error:
             raise _unavailable("invalid", target, source, error) from None
+
+    def T_target_source_near(self, target: str, source: str, stamp: Any) -> Array:
+        """Give it at a stamp, or as it is last known if TF has not come that far; never waits.
+
+        Raises:
+            TfUnavailable: If the last one known is older than `NEAR_NS` too.
+        """
+        try:
+            return self.T_target_source(target, source, stamp)
+        except TfUnavailable as error:
+            if error.kind != "late":
+                raise
+            latest = self._buffer.lookup_transform(target, source, Time())
+            if abs(ns_from_stamp(stamp) - ns_from_stamp(latest.header.stamp)) > NEAR_NS:
+                raise
+            return transform_from_message(latest.transform)
 
 
 def _unavailable(kind: str, target: str, source: str, error: Exception) -> TfUnavailable:

@@ -7,7 +7,8 @@ from queue import Empty, SimpleQueue
 
 from mspr_ros.ros.diagnostics import FrameStatistics
 from mspr_ros.ros.initial_pose import InitialPose
-from mspr_ros.ros.map_to_odom import MapToOdom, Sighting
+from mspr_ros.ros.map_to_odom import MapToOdom
+from mspr_ros.ros.sighting import Sighting
 from mspr_ros.ros.tf_policy import TfDecision
 from mspr_ros.ros.tf_worker import TfJob, TfWorker
 
@@ -54,6 +55,11 @@ class TfOutputs:
             self._map_to_odom.publish, lambda: 1.0 / self._rate_hz(), self._on_error
         )
 
+    def restart(self) -> None:
+        """Begin anew while running: time did."""
+        self._map_to_odom.forget()
+        self._initial_pose.restart()
+
     def stop(self) -> None:
         """Publish nothing more."""
         worker, self._worker = self._worker, None
@@ -90,16 +96,10 @@ class TfOutputs:
 
     def values(self) -> dict[str, str]:
         """Give what diagnostics tell of it."""
-        last = self._map_to_odom.last
-        values = {
-            "map_to_odom_published": str(self._map_to_odom.num_published),
+        return {
+            **self._map_to_odom.values(),
             "initialpose_published": str(self._initial_pose.num_published),
         }
-        if last is not None:
-            x, y, z = last.T_map_odom[:3, 3]
-            link = f"{last.map_frame} -> {last.odom_frame}"
-            values["map_to_odom"] = f"{link}: x {x:.3f} y {y:.3f} z {z:.3f} m"
-        return values
 
     def _submit(
         self, what: str, attempt: Callable[[bool], None], result: SimpleQueue[str] | None = None

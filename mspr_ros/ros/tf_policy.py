@@ -165,6 +165,10 @@ class TfPolicy:
         decision = self._last.get(camera_frame)
         return self._guarded(decision) if decision else None
 
+    def odometry_above(self, frame: str) -> str:
+        """Give the odometry's frame if it stands above another in TF, else an empty string."""
+        return self._odom_frame if self._odom_frame in self._watch.ancestors(frame) else ""
+
     def _decide(self, camera_frame: str) -> TfDecision:
         if self._mode == "map_to_camera":
             return TfDecision(camera_frame, True, "publish_tf is map_to_camera")

@@ -14,10 +14,17 @@ class OdometryDrift:
         seed: Fixes the errors.
         drift_per_m: Spread of the error of position (metres) and of yaw (radians) per metre.
         drift_per_rad: Spread of the error of yaw per radian turned.
+        systematic: The errors of one sign, instead of drawn ones: of length (share of the way), of
+            yaw per metre and of yaw per radian turned (radians).
     """
 
     def __init__(
-        self, seed: int = 0, *, drift_per_m: float = 0.02, drift_per_rad: float = 0.02
+        self,
+        seed: int = 0,
+        *,
+        drift_per_m: float = 0.02,
+        drift_per_rad: float = 0.02,
+        systematic: tuple[float, float, float] | None = None,
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._drift_per_m = drift_per_m
@@ -25,6 +32,8 @@ class OdometryDrift:
         # Wheels are a little too large or unequal: errors of one sign that add up.
         self._scale, self._skew = drift_per_m * self._rng.standard_normal(2) * (1.0, 0.3)
         self._turn_scale = drift_per_rad * float(self._rng.standard_normal())
+        if systematic is not None:
+            self._scale, self._skew, self._turn_scale = systematic
         self._scene: str | None = None
         self._T_map_base = np.eye(4)
         self.T_odom_base: Array = np.eye(4)
