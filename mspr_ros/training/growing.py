@@ -18,7 +18,6 @@ import torch
 
 from mspr_ros.bundle import Bundle, BundleMetadata, load_bundle, save_bundle
 from mspr_ros.network.grown import TRUNK_PARTS, Familiarity, GrownRegressor
-from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.preprocess import Preprocessor
 from mspr_ros.training.configuration import TrainConfig, load_train_config
 from mspr_ros.training.growing_trust import extend_trust
@@ -149,7 +148,7 @@ def _embeddings(
         cameras = [item.camera for _, item in pairs]
         tensor = preprocessor.tensor([image for image, _ in pairs], cameras).to(device)
         with torch.no_grad():
-            both = torch.cat(PoseRegressor.encode(network, tensor), dim=-1)
+            both = torch.cat(network.encode(tensor), dim=-1)
         found.append(both[:, -count:])
     return torch.cat(found)
 
