@@ -22,7 +22,7 @@ from mspr_ros.network.uncertainty import (
 )
 from mspr_ros.training.schedule import clip_gradients
 
-TRUE_FACTOR = torch.tensor([[0.5, 0.0, 0.0], [0.3, 0.2, 0.0], [-0.1, 0.4, 0.1]])
+TRUE_FACTOR = torch.tensor([[0.5, 0.0, 0.0], [0.3, 0.2, 0.0], [-0.1, 0.2, 0.2]])
 
 
 def draws(likelihood: str, count: int = 8_000) -> torch.Tensor:

@@ -308,8 +308,10 @@ def _with_thresholds(
     finite = np.flatnonzero(signals.is_finite)
     coefficients = _fit_confidence(terms[finite], right[finite])
     confidence = confidence_of(coefficients, terms)
-    # Half of what may be refused goes to either threshold.
+    # Half of what may be refused goes to either threshold. Blocks are independent, not frames:
+    # where they are too few to tell so rare an event, nothing seen so far is refused.
     rate = unfinished.false_reject_rate / 2.0
+    rate *= rate * unfinished.num_blocks >= 1.0
     judged = np.flatnonzero(right) if right.sum() >= MIN_FRAMES else good
     min_known = None if comparison is None else lower_quantile(known[good], rate)
     min_confidence = lower_quantile(confidence[judged], rate)
