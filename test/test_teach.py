@@ -52,7 +52,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teach(bags: Path, config: Path, output: Path, *words: str) -> int:
     given = [word.format(bags=bags) for word in words]
     quick = ["--config", str(config), "--test-fraction", "0.1", "--device", "cpu"]
-    return main(["teach", *given, *quick, "-o", str(output)])
+    return main(["teach", *quick, *given, "-o", str(output)])
 
 
 @pytest.fixture(scope="module")
@@ -174,36 +174,44 @@ def test_a_further_place_leaves_the_old_answers_alone(
         )
 
 
-def test_a_third_place_and_rehearsal_of_a_grown_bundle(
-    bags: Path, config: Path, taught: Path, tmp_path: Path, capsys
+CAMERA_POSE = ["--pose", f"tf:map->{OPTICAL}"]
+
+
+@pytest.fixture(scope="module")
+def grown(
+    bags: Path, config: Path, taught: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A bundle that was taught the attic after the hall."""
+    output = tmp_path_factory.mktemp("grown") / "bundle"
+    words = ["{bags}/hall", "--scene", "attic", *CAMERA_POSE, "--test-fraction", "0"]
+    assert teach(bags, config, output, *words, "--add-to", str(taught)) == 0
+    return output
+
+
+def test_a_third_place_leaves_both_alone(
+    bags: Path, config: Path, grown: Path, tmp_path: Path
 ) -> None:
-    common = ["--pose", f"tf:map->{OPTICAL}"]
-    add = ["{bags}/hall", "--scene", "attic", *common, "--add-to", str(taught)]
-    assert teach(bags, config, tmp_path / "two", *add) == 0
-    again = ["{bags}/hall", "--scene", "cellar", *common, "--add-to", str(tmp_path / "two")]
-    assert teach(bags, config, tmp_path / "three", *again) == 0
+    words = ["{bags}/hall", "--scene", "cellar", *CAMERA_POSE, "--test-fraction", "0"]
+    assert teach(bags, config, tmp_path / "three", *words, "--add-to", str(grown)) == 0
     assert load_metadata(tmp_path / "three").scene_groups == (1, 1, 1)
     for scene in ("hall", "attic"):
         old, new = (
-            Localizer.load(tmp_path / name, device="cpu", scene=scene) for name in ("two", "three")
+            Localizer.load(folder, device="cpu", scene=scene)
+            for folder in (grown, tmp_path / "three")
         )
         for image in pictures():
             assert np.array_equal(old.localize(image).T_map_cam, new.localize(image).T_map_cam)
 
-    datasets = [str(work_of(folder) / "datasets") for folder in (taught, tmp_path / "two")]
-    rehearse = ["--rehearse", f"{datasets[0]}/hall"]
-    words = [
-        "{bags}/yard",
-        "--scene",
-        "yard",
-        "--pose",
-        "/pose",
-        "--add-to",
-        str(tmp_path / "two"),
-    ]
-    assert teach(bags, config, tmp_path / "all", *words, *rehearse) == 1
+
+def test_rehearsal_makes_one_group_of_all(
+    bags: Path, config: Path, taught: Path, grown: Path, tmp_path: Path, capsys
+) -> None:
+    words = ["{bags}/yard", "--scene", "yard", "--pose", "/pose", "--add-to", str(grown)]
+    words += ["--test-fraction", "0", "--rehearse", str(work_of(taught) / "datasets" / "hall")]
+    assert teach(bags, config, tmp_path / "all", *words) == 1
     assert "what is not rehearsed is forgotten" in capsys.readouterr().err
-    assert teach(bags, config, tmp_path / "all", *words, *rehearse, f"{datasets[1]}/attic") == 0
+    attic = str(work_of(grown) / "datasets" / "attic")
+    assert teach(bags, config, tmp_path / "all", *words, attic) == 0
     metadata = load_metadata(tmp_path / "all")
     assert metadata.scene_names == ("hall", "attic", "yard")
     assert metadata.scene_groups == () and metadata.scenes[0].map_frame == "ground_floor"
@@ -248,7 +256,7 @@ def dataset_of(positions: np.ndarray, turns_deg: np.ndarray) -> Dataset:
         )
         for number, (position, angle) in enumerate(zip(positions, half, strict=True))
     )
-    return Dataset("hall", Path(), frames, {}, ("hall",))
+    return Dataset("hall", Path(), frames, {}, ("hall",), ("train",))
 
 
 def test_clusters_follow_the_spread() -> None:
