@@ -516,10 +516,11 @@ def test_a_bad_message_is_warned_of_for_a_while_and_counted_for_ever() -> None:
             name="localizer",
             state="active",
             failure="",
+            fallback="",
             pipeline=None,
             worker=None,
             statistics=statistics,
-            image_topic="/image",
+            cameras=None,
         )
         return diagnostic_values([message])
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tf2_ros
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from mspr_ros.errors import ConfigError
 from mspr_ros.ros.camera_infos import CameraInfos
+from mspr_ros.ros.cameras import CameraSubscriptions
 from mspr_ros.ros.correction import LostWatch
 from mspr_ros.ros.diagnostics import FrameStatistics
+from mspr_ros.ros.frame_sets import FrameSets
 from mspr_ros.ros.frames import LocalizerLike, PipelineSettings
 from mspr_ros.ros.initial_pose import InitialPose
 from mspr_ros.ros.loading import one_line
@@ -19,23 +21,10 @@ from mspr_ros.ros.map_to_odom import MapToOdom
 from mspr_ros.ros.outputs import PoseOutputs
 from mspr_ros.ros.parameter_specs import NodeParameters
 from mspr_ros.ros.pipeline import Pipeline
+from mspr_ros.ros.rig import CameraRig, extrinsics
 from mspr_ros.ros.tf_lookup import TfLookup
 from mspr_ros.ros.tf_outputs import TfOutputs
 from mspr_ros.ros.tf_policy import ParentWatch, TfPolicy
-
-
-def camera_qos(reliability: str) -> QoSProfile:
-    """Give the QoS of the camera's topics.
-
-    Sensor data: the newest counts, a lost one is not worth waiting for. Reliable only where the
-    user asks for it, since it hears no best-effort publisher.
-    """
-    reliable = reliability == "reliable"
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=5,
-        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-    )
 
 
 def build_pipeline(
@@ -43,7 +32,8 @@ def build_pipeline(
     node: Node,
     localizer: LocalizerLike,
     parameters: NodeParameters,
-    cameras: CameraInfos,
+    cameras: CameraSubscriptions,
+    infos: Mapping[str, CameraInfos],
     watch: ParentWatch,
     buffer: tf2_ros.Buffer,
     outputs: PoseOutputs,
@@ -57,12 +47,11 @@ def build_pipeline(
         localizer=localizer,
         settings=PipelineSettings(
             map_frame=parameters["map_frame"].lstrip("/"),
-            image_rotation_deg=parameters["image_rotation_deg"],
             min_confidence=lambda: parameters["min_confidence"],
             planar=lambda: parameters["planar"],
             tf_timeout_s=lambda: parameters["tf_timeout_s"],
         ),
-        cameras=cameras,
+        rig=_build_rig(parameters, cameras, infos, lookup, statistics),
         policy=TfPolicy(
             mode=parameters["publish_tf"],
             base_frame=parameters["base_frame"],
@@ -75,6 +64,38 @@ def build_pipeline(
         tf_outputs=_build_tf_outputs(node, parameters, watch, lookup, outputs, statistics, warn),
         statistics=statistics,
         warn=warn,
+    )
+
+
+def _build_rig(
+    parameters: NodeParameters,
+    cameras: CameraSubscriptions,
+    infos: Mapping[str, CameraInfos],
+    lookup: TfLookup,
+    statistics: FrameStatistics,
+) -> CameraRig:
+    names = tuple(cameras.topics)
+    T_base_cam = extrinsics(parameters["base_to_camera"], names)
+    is_of_base = bool(T_base_cam) or len(names) > 1
+    if is_of_base and parameters["publish_tf"] == "map_to_camera":
+        raise ConfigError(
+            "publish_tf: map_to_camera does not go with several cameras or base_to_camera: the "
+            "pose is that of base_frame"
+        )
+    return CameraRig(
+        sets=FrameSets(
+            names,
+            near_s=lambda: parameters["camera_sync_s"],
+            wait_s=lambda: parameters["camera_wait_s"],
+            is_live=cameras.is_live,
+        ),
+        infos=infos,
+        base_frame=parameters["base_frame"].lstrip("/") if is_of_base else "",
+        T_base_cam=T_base_cam,
+        rotation_deg=parameters["image_rotation_deg"],
+        lookup=lookup,
+        tf_timeout_s=lambda: parameters["tf_timeout_s"],
+        statistics=statistics,
     )
 
 

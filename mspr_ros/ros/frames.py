@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -29,6 +29,11 @@ class LocalizerLike(Protocol):
     def localize(self, image_rgb_u8: ImageU8, camera: CameraModel | None = None) -> PoseEstimate:
         """Give the pose of one picture."""
 
+    def localize_batch(
+        self, images: Sequence[ImageU8], cameras: Sequence[CameraModel | None] | None = None
+    ) -> list[PoseEstimate]:
+        """Give the poses of several pictures."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -38,11 +43,15 @@ class Frame:
         message: The message.
         received_s: Monotonic seconds of its arrival.
         reply: Gets (success, text) once it is done; for `~/localize`.
+        camera: The camera's name; empty for the only one.
+        beside: Images of other cameras, of about the same time.
     """
 
     message: Image | CompressedImage
     received_s: float = field(default_factory=time.monotonic)
     reply: SimpleQueue[tuple[bool, str]] | None = None
+    camera: str = ""
+    beside: tuple[Frame, ...] = ()
 
     def instead_of(self, older: Frame) -> Frame:
         """Take over whoever waits for the answer to an older frame."""
@@ -101,14 +110,12 @@ class PipelineSettings:
 
     Args:
         map_frame: Renames the bundle's default one.
-        image_rotation_deg: 0, 90, 180 or 270.
         min_confidence: Answers below are rejected.
         planar: Keeps a base's pose level and at height zero.
         tf_timeout_s: How long a pose waits for the transform between camera and base.
     """
 
     map_frame: str
-    image_rotation_deg: int
     min_confidence: Callable[[], float]
     planar: Callable[[], bool]
     tf_timeout_s: Callable[[], float]

@@ -20,13 +20,14 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from mspr_ros.data.camera_info import is_rectified_topic
 from mspr_ros.errors import ImageError, MsprError
 from mspr_ros.localizer import Localizer
-from mspr_ros.ros.assembly import build_pipeline, camera_qos
+from mspr_ros.ros.assembly import build_pipeline
 from mspr_ros.ros.camera_infos import CameraInfos
+from mspr_ros.ros.cameras import CameraSubscriptions, camera_names, camera_qos
 from mspr_ros.ros.conversions import ns_from_stamp
 from mspr_ros.ros.diagnostics import FrameStatistics
+from mspr_ros.ros.frame_sets import num_frames
 from mspr_ros.ros.frames import Frame, LocalizerLike, OneShot
 from mspr_ros.ros.loading import BundleLoader, LocalizerFactory, is_out_of_memory, one_line
 from mspr_ros.ros.outputs import PoseOutputs
@@ -70,9 +71,9 @@ class LocalizerNode(LifecycleNode):
         # What on_configure creates and on_cleanup releases.
         self._pipeline: Pipeline | None = None
         self._outputs: PoseOutputs | None = None
-        self._cameras: CameraInfos | None = None
+        self._cameras: CameraSubscriptions | None = None
+        self._infos: dict[str, CameraInfos] = {}
         self._tf_listener: tf2_ros.TransformListener | None = None
-        self._subscriptions_in: list[Any] = []
         self._services_in: list[Any] = []
         # What on_activate creates and on_deactivate releases.
         self._worker: NewestFrameWorker[Frame] | None = None
@@ -105,13 +106,18 @@ class LocalizerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start answering images."""
         assert self._pipeline is not None, "only a configured node is activated"
+        assert self._cameras is not None, "created with the pipeline"
+        self._cameras.restart()
         self._pipeline.tf_outputs.start()
+        sets = self._pipeline.rig.sets
         self._worker = NewestFrameWorker(
             self._pipeline.process,
             on_error=self._frame_failed,
             is_ready=self._pipeline.is_ready,
             interval_s=self._interval_s,
-            merge=lambda older, newer: newer.instead_of(older),
+            merge=sets.merged,
+            split=sets.split,
+            size=num_frames,
         )
         return super().on_activate(state)
 
@@ -161,18 +167,22 @@ class LocalizerNode(LifecycleNode):
         self._tf_listener = tf2_ros.TransformListener(buffer, self)
         self._outputs = PoseOutputs(self, watch)
         self._outputs.set_taught(taught_bounds(localizer.metadata))
-        self._subscribe()
-        self._cameras = CameraInfos(
-            rectified=is_rectified_topic(self._subscriptions_in[0].topic_name),
-            wanted=localizer.metadata.preprocess.virtual_camera is not None,
-            grace_s=CAMERA_INFO_GRACE_S,
-            warn=lambda text: self._warn(text, text),
-        )
+        self._cameras = self._subscribe()
+        self._infos = {
+            name: CameraInfos(
+                rectified=topics.is_rectified,
+                wanted=localizer.metadata.preprocess.virtual_camera is not None,
+                grace_s=CAMERA_INFO_GRACE_S,
+                warn=lambda text: self._warn(text, text),
+            )
+            for name, topics in self._cameras.topics.items()
+        }
         self._pipeline = build_pipeline(
             node=self,
             localizer=localizer,
             parameters=parameters,
             cameras=self._cameras,
+            infos=self._infos,
             watch=watch,
             buffer=buffer,
             outputs=self._outputs,
@@ -186,28 +196,31 @@ class LocalizerNode(LifecycleNode):
             self.create_service(Trigger, "~/reload", self._on_reload, callback_group=group),
         ]
 
-    def _subscribe(self) -> None:
-        qos = camera_qos(self._settings["reliability"])
-        compressed = self._settings["image_transport"] == "compressed"
-        kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        self._subscriptions_in = [
-            self.create_subscription(kind, topic, self._on_image, qos),
-            self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, qos),
-        ]
+    def _subscribe(self) -> CameraSubscriptions:
+        parameters = self._settings
+        return CameraSubscriptions(
+            node=self,
+            names=camera_names(parameters["cameras"]),
+            compressed=parameters["image_transport"] == "compressed",
+            qos=lambda: camera_qos(parameters["reliability"], parameters["qos_depth"]),
+            on_image=self._on_image,
+            on_info=self._on_camera_info,
+            warn=self._warn,
+        )
 
     def _release(self) -> None:
         """Destroy what _create created; also after it stopped half-way."""
         self._stop_worker()
         with self._lock:
-            for subscription in self._subscriptions_in:
-                self.destroy_subscription(subscription)
+            if self._cameras is not None:
+                self._cameras.release()
             for service in self._services_in:
                 self.destroy_service(service)
             if self._tf_listener is not None:
                 self._tf_listener.unregister()
             if self._outputs is not None:
                 self._outputs.release()
-            self._subscriptions_in, self._services_in = [], []
+            self._infos, self._services_in = {}, []
             self._tf_listener = self._outputs = self._cameras = self._pipeline = None
 
     def _stop_worker(self) -> None:
@@ -219,18 +232,20 @@ class LocalizerNode(LifecycleNode):
 
     # Callbacks ---------------------------------------------------------------------------------
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
         worker = self._worker  # once: deactivation may take it away meanwhile
         if worker is not None:
             self._statistics.received(self._age_ms(message.header.stamp))
             reply = self._asked.take()
-            worker.submit(Frame(message, reply=reply), urgent=reply is not None)
+            frame = Frame(message, reply=reply, camera=camera)
+            worker.submit(frame, urgent=reply is not None)
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        if self._cameras is None:
-            return
+    def _on_camera_info(self, camera: str, message: CameraInfo) -> None:
+        infos = self._infos.get(camera)
+        if infos is None:
+            return  # not created yet, or released already
         try:
-            self._cameras.take(message)
+            infos.take(message)
         except ImageError as error:
             self._statistics.malformed("camera_info", str(error))
             self._warn("camera_info", f"camera_info not used: {error}")
@@ -244,7 +259,7 @@ class LocalizerNode(LifecycleNode):
         if worker is None:
             response.success, response.message = False, "the node is not active"
         else:
-            topic = self._subscriptions_in[0].topic_name
+            topic = self._image_topics
             response.success, response.message = self._asked.ask(
                 LOCALIZE_TIMEOUT_S, still_asked=lambda: self._worker is worker, topic=topic
             )
@@ -317,10 +332,15 @@ class LocalizerNode(LifecycleNode):
             pipeline=self._pipeline,
             worker=self._worker,
             statistics=self._statistics,
-            image_topic=self._subscriptions_in[0].topic_name if self._subscriptions_in else "",
+            cameras=self._cameras,
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    @property
+    def _image_topics(self) -> str:
+        cameras = self._cameras  # once: cleanup may take it away meanwhile
+        return ", ".join(topics.image for topics in cameras.topics.values()) if cameras else ""
 
     @property
     def state_label(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import difflib
 import math
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,8 @@ class ParameterSpec:
         """Say why a value is refused; an empty string if it is fine."""
         wanted = type(self.default)
         fits = type(value) is wanted or (wanted is float and type(value) is int)
+        # rclpy gives lists of numbers as arrays, and tuples where code set them.
+        fits = fits or (wanted is list and isinstance(value, tuple | array.array))
         # An untyped empty list in YAML arrives as bytes: nothing else could be meant.
         if not fits and not (wanted is list and len(value or ()) == 0):
             got = f"{type(value).__name__} ({value!r})"

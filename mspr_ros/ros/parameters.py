@@ -122,9 +122,48 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
         "reliability",
         "best_effort",
         "QoS of the camera's topics; best_effort hears every publisher, reliable loses no "
-        "large images on the way from a reliable one.",
+        "large images on the way from a reliable one. For one topic: qos_overrides.<topic>."
+        "subscription.{reliability,depth,history}.",
         read_only=True,
         choices=("best_effort", "reliable"),
+    ),
+    ParameterSpec(
+        "qos_depth",
+        5,
+        "How many messages of each of the camera's topics wait to be taken.",
+        read_only=True,
+        minimum=1,
+        maximum=1000,
+    ),
+    ParameterSpec(
+        "cameras",
+        [],
+        "Names of several cameras, such as [front, rear]: each has the topics <name>/image and "
+        "<name>/camera_info, and the pose is that of base_frame. Empty: one camera on `image`.",
+        read_only=True,
+    ),
+    ParameterSpec(
+        "base_to_camera",
+        [],
+        "For cameras that TF does not know: x, y, z, qx, qy, qz, qw of the optical frame in "
+        "base_frame, for each of `cameras` in turn; the pose is then that of base_frame. Empty: "
+        "TF knows.",
+        read_only=True,
+    ),
+    ParameterSpec(
+        "camera_sync_s",
+        0.02,
+        "cameras: images whose stamps differ by no more than this are of one moment.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    ParameterSpec(
+        "camera_wait_s",
+        0.1,
+        "cameras: how long an image waits for those of the other cameras; not for one that has "
+        "been silent for a second.",
+        minimum=0.0,
+        maximum=1.0,
     ),
     ParameterSpec("autostart", True, "Configure and activate without being told.", True),
     ParameterSpec(

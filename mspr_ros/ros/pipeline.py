@@ -12,19 +12,13 @@ from rclpy.node import Node
 from mspr_ros.bundle import UNKNOWN_SCENE, SceneInfo
 from mspr_ros.errors import ImageError
 from mspr_ros.geometry import Array, covariance_at_offset
-from mspr_ros.localizer import PoseEstimate
-from mspr_ros.preprocess import ImageU8
-from mspr_ros.ros.camera_infos import CameraInfos
-from mspr_ros.ros.conversions import (
-    image_from_message,
-    ns_from_stamp,
-)
+from mspr_ros.ros.conversions import ns_from_stamp
 from mspr_ros.ros.correction import TiltError, planar_covariance, planar_transform
 from mspr_ros.ros.diagnostics import LONGEST_LATENCY_MS, FrameStatistics
 from mspr_ros.ros.frames import Frame, LocalizerLike, PipelineSettings
 from mspr_ros.ros.map_to_odom import Sighting
 from mspr_ros.ros.outputs import Answer, PoseOutputs, is_stamped
-from mspr_ros.ros.rotation import T_rotated_cam, rotated_camera, rotated_image
+from mspr_ros.ros.rig import CameraRig, View
 from mspr_ros.ros.tf_lookup import TfLookup, TfUnavailable
 from mspr_ros.ros.tf_outputs import TfOutputs
 from mspr_ros.ros.tf_policy import TfDecision, TfPolicy
@@ -39,7 +33,7 @@ class Pipeline:
         node: Its clock tells the latency.
         localizer: Replaced as a whole by `swap`.
         settings: See there.
-        cameras: Intrinsics by frame.
+        rig: The cameras.
         policy: What to do about TF.
         lookup: For the transform between camera and base.
         outputs: The publishers.
@@ -54,7 +48,7 @@ class Pipeline:
         node: Node,
         localizer: LocalizerLike,
         settings: PipelineSettings,
-        cameras: CameraInfos,
+        rig: CameraRig,
         policy: TfPolicy,
         lookup: TfLookup,
         outputs: PoseOutputs,
@@ -65,7 +59,7 @@ class Pipeline:
         self._node = node
         self.localizer = localizer
         self._settings = settings
-        self._cameras = cameras
+        self.rig = rig
         self._policy = policy
         self._lookup = lookup
         self._outputs = outputs
@@ -81,8 +75,8 @@ class Pipeline:
 
     def is_ready(self, frame: Frame) -> bool:
         """Say whether camera and TF are known well enough, or were waited for long enough."""
-        frame_id = frame.message.header.frame_id
-        return self._cameras.is_ready(frame_id) and self._policy.decide(frame_id) is not None
+        is_decided = self._policy.decide(self.rig.frame_id(frame)) is not None
+        return self.rig.is_ready(frame) and is_decided
 
     def process(self, frame: Frame) -> None:
         """Answer one image; whatever is wrong with it is counted and reported, never raised."""
@@ -97,6 +91,10 @@ class Pipeline:
         except _Rejected as rejected:
             text = str(rejected)
             self._statistics.rejection(rejected.kind, text)
+        except TfUnavailable as error:
+            text = str(error)
+            self._warn("tf", text)
+            self._statistics.rejection("tf", text)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             raise  # a mistake of ours, or a GPU out of memory: the worker reports it
@@ -109,24 +107,22 @@ class Pipeline:
 
     def _localize(self, frame: Frame) -> str:
         localizer = self.localizer  # once: it may be swapped meanwhile
-        header = frame.message.header
         start_s = time.monotonic()
-        image = image_from_message(frame.message)
-        decoded_s = time.monotonic()
         localizer.min_confidence = self._settings.min_confidence()
-        estimate, T_map_cam = self._ask(localizer, image, header.frame_id)
+        view = self.rig.see(localizer, frame)
+        header, estimate = view.header, view.estimate
         if not estimate.accepted:
             raise _Rejected("estimate", estimate.rejection)
         localized_s = time.monotonic()
         decision = self._decision(header)
-        answer = self._answer(header, estimate, T_map_cam, decision)
+        answer = self._answer(view, decision)
         self._outputs.publish(answer)
         self.scene = answer.scene
         end_s = time.monotonic()
         self._statistics.answer(
             {
                 "wait": 1e3 * (start_s - frame.received_s),
-                "decode": 1e3 * (decoded_s - start_s),
+                "decode": 1e3 * (view.decoded_s - start_s),
                 "preprocess": estimate.timings.get("preprocess_ms", 0.0),
                 "network": estimate.timings.get("network_ms", 0.0)
                 + estimate.timings.get("postprocess_ms", 0.0),
@@ -139,58 +135,42 @@ class Pipeline:
         return (
             f"{answer.frame} in {answer.map_frame}: x {x:.3f} y {y:.3f} z {z:.3f} m, "
             f"scene {answer.scene}, confidence {answer.confidence:.2f}"
-            + self._follow_up(frame, answer, estimate, decision)
+            + self._follow_up(frame, view, answer, decision)
         )
 
-    def _follow_up(
-        self, frame: Frame, answer: Answer, estimate: PoseEstimate, decision: TfDecision
-    ) -> str:
+    def _follow_up(self, frame: Frame, view: View, answer: Answer, decision: TfDecision) -> str:
         """Hand the pose on to what needs TF at its stamp; an image without one has none."""
-        header = frame.message.header
+        header = view.header
         if not header.frame_id or not is_stamped(header.stamp):
             return ""
         sighting = Sighting(
             stamp=header.stamp,
             map_frame=answer.map_frame,
             camera_frame=header.frame_id.lstrip("/"),
-            T_map_cam=answer.T_map_cam,
-            covariance=estimate.covariance,
+            T_map_cam=view.T_map_frame,
+            covariance=view.estimate.covariance,
         )
         return self.tf_outputs.take(sighting, decision, asked_for=frame.reply is not None)
 
-    def _ask(
-        self, localizer: LocalizerLike, image: ImageU8, frame_id: str
-    ) -> tuple[PoseEstimate, Array]:
-        """Ask the network; the pose is that of the camera as it is mounted."""
-        rotation_deg = self._settings.image_rotation_deg
-        camera = self._cameras.camera_for(frame_id, image.shape[1], image.shape[0])
-        if rotation_deg == 0:
-            estimate = localizer.localize(image, camera)
-            return estimate, estimate.T_map_cam
-        estimate = localizer.localize(
-            rotated_image(image, rotation_deg),
-            rotated_camera(camera, rotation_deg) if camera else None,
-        )
-        return estimate, estimate.T_map_cam @ T_rotated_cam(rotation_deg)
-
-    def _answer(
-        self, header: Any, estimate: PoseEstimate, T_map_cam: Array, decision: TfDecision
-    ) -> Answer:
-        camera_frame = header.frame_id.lstrip("/")  # tf2 knows no leading slash
-        T_map_frame, covariance = T_map_cam, estimate.covariance
-        if decision.frame != camera_frame:
-            T_map_frame = T_map_cam @ self._T_cam_base(camera_frame, decision.frame, header.stamp)
-            offset_map = T_map_frame[:3, 3] - T_map_cam[:3, 3]
+    def _answer(self, view: View, decision: TfDecision) -> Answer:
+        header, estimate = view.header, view.estimate
+        seen_frame = header.frame_id.lstrip("/")  # tf2 knows no leading slash
+        T_map_frame, covariance = view.T_map_frame, estimate.covariance
+        if decision.frame != seen_frame:
+            T_cam_base = self._T_cam_base(seen_frame, decision.frame, header.stamp)
+            T_map_frame = view.T_map_frame @ T_cam_base
+            offset_map = T_map_frame[:3, 3] - view.T_map_frame[:3, 3]
             covariance = covariance_at_offset(covariance, offset_map)
-            if self._settings.planar():
-                T_map_frame, covariance = self._flattened(T_map_frame, covariance)
+        is_base = decision.frame != seen_frame or self.rig.is_of_base
+        if is_base and self._settings.planar():
+            T_map_frame, covariance = self._flattened(T_map_frame, covariance)
         map_frame = estimate.map_frame
         return Answer(
             stamp=header.stamp,
             map_frame=self._settings.map_frame if map_frame == DEFAULT_MAP_FRAME else map_frame,
             frame=decision.frame,
             T_map_frame=T_map_frame,
-            T_map_cam=T_map_cam,
+            T_map_cam=view.T_map_cam,
             covariance=np.asarray(covariance),
             scene=estimate.scene,
             confidence=estimate.confidence,

@@ -7,12 +7,12 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from mspr_ros.ros.cameras import CameraSubscriptions
 from mspr_ros.ros.diagnostics import FrameStatistics
 from mspr_ros.ros.frames import Frame
 from mspr_ros.ros.pipeline import Pipeline
 from mspr_ros.ros.worker import NewestFrameWorker
 
-SILENCE_S = 3.0  # without an image for this long an active node warns
 MALFORMED_RECENT_S = 10.0  # a bad message is warned of for this long; its count stays
 TF_PROBLEM_RECENT_S = 3.0  # and of a transform that could not be had for this long
 
@@ -26,7 +26,7 @@ def node_report(
     pipeline: Pipeline | None,
     worker: NewestFrameWorker[Frame] | None,
     statistics: FrameStatistics,
-    image_topic: str,
+    cameras: CameraSubscriptions | None,
 ) -> DiagnosticArray:
     """Build the localizer's status; the stamp is left to the caller.
 
@@ -38,15 +38,16 @@ def node_report(
         pipeline: None while it is not configured.
         worker: None while it is not active.
         statistics: Counts and latencies since the start.
-        image_topic: What it listens to.
+        cameras: What it listens to; None while it is not configured.
     """
     values = {"state": state, **statistics.values()}
     errors = [failure] if failure else []
     warnings = [fallback] if fallback else []
     if worker is not None:
         values.update(_worker_values(worker))
-        if statistics.silence_s() > SILENCE_S:
-            warnings.append(f"no images on {image_topic}")
+        if cameras is not None:
+            values.update(cameras.values())
+            warnings += cameras.warnings()
     if pipeline is not None:
         values.update(_pipeline_values(pipeline))
         if pipeline.decision is not None and pipeline.decision.is_problem:
@@ -86,6 +87,7 @@ def _pipeline_values(pipeline: Pipeline) -> dict[str, str]:
         "publishes_tf": str(decision.publish) if decision else "",
         "tf_child": decision.child if decision and decision.publish else "",
         "publish_tf": decision.reason if decision else "waiting for images and TF",
+        **pipeline.rig.values(),
         **pipeline.tf_outputs.values(),
     }
 

@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class WorkerCounts:
-    """What became of the items: received = processed + dropped + failed + at most two in work."""
+    """What became of the items: received = processed + dropped + failed + those in work."""
 
     received: int = 0
     processed: int = 0
@@ -30,6 +30,9 @@ class NewestFrameWorker(Generic[Item]):
         is_ready: Asked before an item is taken; while it says no, the newest item waits.
         interval_s: Shortest time between two starts, asked each time; 0 for none.
         merge: Makes the item that waits from the one dropped and the newer one.
+        split: Makes of the item that waited what is processed, and what waits on, if anything;
+            the rest of it is dropped.
+        size: How much an item counts for: its number of images.
     """
 
     poll_s = 0.05  # how often `is_ready` is asked again
@@ -41,12 +44,16 @@ class NewestFrameWorker(Generic[Item]):
         is_ready: Callable[[Item], bool] = lambda item: True,
         interval_s: Callable[[], float] = lambda: 0.0,
         merge: Callable[[Item, Item], Item] = lambda older, newer: newer,
+        split: Callable[[Item], tuple[Item, Item | None]] = lambda item: (item, None),
+        size: Callable[[Item], int] = lambda item: 1,
     ) -> None:
         self._process = process
         self._on_error = on_error
         self._is_ready = is_ready
         self._interval_s = interval_s
         self._merge = merge
+        self._split = split
+        self._size = size
         self._changed = threading.Condition()
         self._waiting: Item | None = None
         self._urgent = False
@@ -70,12 +77,14 @@ class NewestFrameWorker(Generic[Item]):
             urgent: Do not wait for `interval_s` to pass.
         """
         with self._changed:
-            dropped = 0
+            received, dropped = self._size(item), 0
             if self._waiting is not None:
-                dropped, item = 1, self._merge(self._waiting, item)
+                both = self._size(self._waiting) + received
+                item = self._merge(self._waiting, item)
+                dropped = both - self._size(item)
             self._counts = replace(
                 self._counts,
-                received=self._counts.received + 1,
+                received=self._counts.received + received,
                 dropped=self._counts.dropped + dropped,
             )
             self._waiting = item
@@ -91,8 +100,8 @@ class NewestFrameWorker(Generic[Item]):
         with self._changed:
             self._stopping = True
             if self._waiting is not None:
+                self._drop(self._size(self._waiting))
                 self._waiting = None
-                self._counts = replace(self._counts, dropped=self._counts.dropped + 1)
             self._changed.notify()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -102,16 +111,16 @@ class NewestFrameWorker(Generic[Item]):
             item = self._take()
             if item is None:
                 return
-            failed = 0
+            size, failed = self._size(item), 0
             try:
                 self._process(item)
             except Exception as error:  # reported; one bad frame must not end the node
-                failed = 1
+                failed = size
                 self._on_error(error)
             with self._changed:
                 self._counts = replace(
                     self._counts,
-                    processed=self._counts.processed + 1 - failed,
+                    processed=self._counts.processed + size - failed,
                     failed=self._counts.failed + failed,
                 )
 
@@ -128,11 +137,16 @@ class NewestFrameWorker(Generic[Item]):
                 if pause_s > 0.0:
                     self._changed.wait(pause_s)
                     continue
-                item, self._waiting = self._waiting, None
-                self._urgent = False
+                item, rest = self._split(self._waiting)
+                kept = self._size(item) + (self._size(rest) if rest is not None else 0)
+                self._drop(self._size(self._waiting) - kept)
+                self._waiting, self._urgent = rest, False
                 self._last_start = time.monotonic()
                 return item
             return None
+
+    def _drop(self, count: int) -> None:
+        self._counts = replace(self._counts, dropped=self._counts.dropped + count)
 
     def _pause_s(self) -> float:
         return self._last_start + self._interval_s() - time.monotonic()
