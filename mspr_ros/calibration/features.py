@@ -21,6 +21,8 @@ from mspr_ros.geometry import Array
 _REACH = 4.0
 # Keep logarithms off zero: of distances in metres, radians and probabilities.
 _TINY_GAP_M, _TINY_GAP_RAD = 0.01, math.radians(0.5)
+# A scene without prototypes is infinitely far from them.
+_FAR = 1e6
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,12 @@ def _feature(
         return np.asarray(np.log(diagonal).mean(axis=1))
     assert comparison is not None, "the bundle's calibration needs its prototypes"
     if name == "distance":
-        return np.asarray(np.log(comparison.distance + 1e-3))
+        return np.asarray(np.log(np.minimum(comparison.distance, _FAR) + 1e-3))
     if name == "strangeness":
         return np.asarray(np.log(comparison.strangeness + 1e-6))
     if name == "position_gap":
-        return np.asarray(np.log(comparison.position_gap + _TINY_GAP_M))
-    return np.asarray(np.log(comparison.orientation_gap + _TINY_GAP_RAD))
+        return np.asarray(np.log(np.minimum(comparison.position_gap, _FAR) + _TINY_GAP_M))
+    return np.asarray(np.log(np.minimum(comparison.orientation_gap, _FAR) + _TINY_GAP_RAD))
 
 
 def standardized(features: Array, mean: Array, scale: Array) -> Array:

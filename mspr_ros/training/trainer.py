@@ -312,6 +312,9 @@ class Trainer:
         network = self.answering_network
         result = self._validate(network) if self.lesson.validation else None
         folder = self.run_folder / "bundle"
+        what = (folder, network, self.config, self.lesson, result, best)
+        # Whatever happens in the calibration, the network is kept.
+        written = write_bundle(*what)
         trust = calibrate_after_training(
             network,
             self.lesson.train,
@@ -322,4 +325,4 @@ class Trainer:
             tuple(info.name for info in self.lesson.scenes),
             self.samples.images,
         )
-        return write_bundle(folder, network, self.config, self.lesson, result, best, trust)
+        return written if trust is None else write_bundle(*what, trust)
