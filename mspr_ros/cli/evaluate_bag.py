@@ -162,6 +162,8 @@ def _check(args: argparse.Namespace) -> None:
         raise MsprError("--batch-size and --threads must be at least 1, --images at least 0")
     if not 0.0 < args.max_gap < float("inf"):
         raise MsprError(f"--max-gap must be a positive number of seconds, got {args.max_gap:g}")
+    if args.truth == "none" and (args.extrinsic or args.offset or args.estimate_offset):
+        raise MsprError("--extrinsic, --offset and --estimate-offset are about --truth: give one")
     if len(args.scene) not in (0, 1, len(args.bags)):
         raise MsprError(
             f"--scene is given {len(args.scene)} times for {len(args.bags)} bags: name the scene "
@@ -208,10 +210,10 @@ def _bag_input(args: argparse.Namespace, path: Path, name: str, place: int) -> B
         pose="" if args.truth == "none" else args.truth,
         image_topic=args.image_topic,
         camera_info_topic=args.camera_info_topic,
-        extrinsic=args.extrinsic if args.truth != "none" else "",
+        extrinsic=args.extrinsic,
         max_gap_s=args.max_gap,
         offset_s=args.offset,
-        estimate_offset=args.estimate_offset and args.truth != "none",
+        estimate_offset=args.estimate_offset,
         intrinsics=intrinsics,
         every_image=True,
     )
@@ -225,6 +227,8 @@ def _bag_input(args: argparse.Namespace, path: Path, name: str, place: int) -> B
 
 def _with_odometry(args: argparse.Namespace, bag: BagInput) -> BagInput:
     """Add odometry: as it was asked for, or what the bag has; a note tells why there is none."""
+    import numpy as np
+
     from mspr_ros.bags.odometry import find_odometry
     from mspr_ros.bags.scanning import scan_bag
 
@@ -235,7 +239,7 @@ def _with_odometry(args: argparse.Namespace, bag: BagInput) -> BagInput:
     if not source:
         return bag
     options: BagOptions = replace(
-        bag.options, pose=source, extrinsic=extrinsic, estimate_offset=False
+        bag.options, pose=source, extrinsic=extrinsic, estimate_offset=False, offset_s=0.0
     )
     try:
         scan = scan_bag(path, options)
@@ -244,7 +248,9 @@ def _with_odometry(args: argparse.Namespace, bag: BagInput) -> BagInput:
             raise
         note = f"not compared with odometry ({source}): {error}"
         return replace(bag, scan=replace(bag.scan, notes=(*bag.scan.notes, note)))
-    return replace(bag, odometry=scan.T_map_cam, odometry_source=source)
+    # Estimating an offset leaves images out that cannot be decoded; this scan has them all.
+    places = np.searchsorted(scan.ordinals, bag.scan.ordinals)
+    return replace(bag, odometry=scan.T_map_cam[places], odometry_source=source)
 
 
 def _output_folder(output: Path, overwrite: bool) -> Any:

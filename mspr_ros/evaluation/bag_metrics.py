@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -87,7 +88,7 @@ def bag_counts(track: BagTrack) -> dict[str, Any]:
     """Count a bag's images by what became of them; nothing is dropped unsaid."""
     scan, answers = track.bag.scan, track.answers
     answered = [bool(np.isfinite(answer.position).all()) for answer in answers]
-    problems = Counter(answer.problem for answer in answers if answer.problem)
+    problems = Counter(_kind_of(answer.problem) for answer in answers if answer.problem)
     offset = scan.offset
     return {
         "bag": track.bag.name,
@@ -108,6 +109,11 @@ def bag_counts(track: BagTrack) -> dict[str, Any]:
         "offset_sigma_s": offset.sigma_s if offset else None,
         "notes": [*scan.notes, *track.notes],
     }
+
+
+def _kind_of(problem: str) -> str:
+    """Take the numbers out of a reason, so that a low confidence is one reason, not hundreds."""
+    return re.sub(r"\d+\.\d+", "…", problem)
 
 
 def scene_confusion(results: Sequence[FrameResult], scene_names: Sequence[str]) -> dict[str, Any]:

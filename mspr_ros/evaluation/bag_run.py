@@ -48,10 +48,11 @@ class BagTrack:
 
     def pred_T_map_cam(self) -> Array:
         """Give the estimates as (N, 4, 4); NaN where there is none."""
-        transforms = np.full((len(self.answers), 4, 4), np.nan)
-        for row, answer in enumerate(self.answers):
-            if np.isfinite(answer.position).all():
-                transforms[row] = transform_from_pose(answer.position, answer.quat_xyzw)
+        positions = np.array([answer.position for answer in self.answers]).reshape(-1, 3)
+        quats = np.array([answer.quat_xyzw for answer in self.answers]).reshape(-1, 4)
+        known = np.isfinite(positions).all(axis=1)
+        transforms = np.full((len(positions), 4, 4), np.nan)
+        transforms[known] = transform_from_pose(positions[known], quats[known])
         return transforms
 
 
