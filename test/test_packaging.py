@@ -18,6 +18,7 @@ EXECUTABLES = {"localizer", "camera_sim", "bag_player", "mspr"}
 DISTRIBUTIONS = {
     "backports": "backports.zstd",
     "cv2": "opencv-python-headless",
+    "sklearn": "scikit-learn",
     "yaml": "PyYAML",
 }
 # Imported only where the standard library has them, which that of this Python may not.
