@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.parameter import Parameter
 from ros_support import (
     TIMEOUT_S,
     FakeLocalizer,
@@ -96,8 +97,6 @@ def test_a_gpu_that_runs_out_of_memory_makes_way_for_the_cpu(ros: Harness) -> No
 
 
 def test_the_cpu_takes_over_with_the_bundle_in_use_not_one_set_meanwhile(ros: Harness) -> None:
-    from rclpy.parameter import Parameter
-
     gpu = Gpu()
     robot = Robot(ros, gpu.load)
     robot.start_camera()
@@ -221,6 +220,23 @@ def test_a_lifecycle_manager_like_nav2s_drives_it(ros: Harness) -> None:
         manage(Transition.TRANSITION_DEACTIVATE, 2)
         manage(Transition.TRANSITION_CLEANUP, 1)
     manage(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN, 4)  # SHUTDOWN
+
+
+def test_what_goes_to_tf_is_changed_at_run_time(ros: Harness) -> None:
+    robot = Robot(ros, publish_tf="none")
+    robot.start_camera()
+    robot.send(1)
+    robot.told("publish_tf", "publish_tf is none")
+    for mode, refused in (("sideways", "must be one of"), ("map_to_camera", "")):
+        (result,) = robot.node.set_parameters([Parameter("publish_tf", value=mode)])
+        assert result.successful is not bool(refused) and refused in result.reason
+    robot.send(2)
+    wait_until(lambda: robot.transforms)
+    assert robot.transforms[0].transforms[0].header.stamp.nanosec == 2
+    robot.node.set_parameters([Parameter("publish_tf", value="none")])
+    robot.send(3)
+    robot.told("publish_tf", "publish_tf is none")
+    assert len(robot.transforms) == 1
 
 
 # What diagnostics tell --------------------------------------------------------------------------

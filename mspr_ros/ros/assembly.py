@@ -53,7 +53,7 @@ def build_pipeline(
         ),
         rig=_build_rig(parameters, cameras, infos, lookup, statistics),
         policy=TfPolicy(
-            mode=parameters["publish_tf"],
+            mode=lambda: parameters["publish_tf"],
             base_frame=parameters["base_frame"],
             odom_frame=parameters["odom_frame"],
             settle_s=parameters["tf_settle_s"],

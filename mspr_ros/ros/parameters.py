@@ -39,7 +39,6 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
         "auto",
         "none, map_to_camera, map_to_base, map_to_odom, or auto: the highest of odometry, base "
         "and camera that TF knows above the camera.",
-        read_only=True,
         choices=("auto", "none", "map_to_camera", "map_to_base", "map_to_odom"),
     ),
     ParameterSpec(

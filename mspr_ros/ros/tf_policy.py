@@ -133,7 +133,8 @@ class TfPolicy:
     """Turn `publish_tf` and what TF knows into a decision for each frame.
 
     Args:
-        mode: `auto`, `none`, `map_to_camera`, `map_to_base` or `map_to_odom`.
+        mode: `auto`, `none`, `map_to_camera`, `map_to_base` or `map_to_odom`; asked each time
+            where it is a function, and a change decides anew.
         base_frame: The robot's frame.
         odom_frame: The odometry's frame.
         settle_s: Decides when TF has been quiet for this long. Before that, a frame may have a
@@ -142,9 +143,15 @@ class TfPolicy:
     """
 
     def __init__(
-        self, mode: str, base_frame: str, odom_frame: str, settle_s: float, watch: ParentWatch
+        self,
+        mode: str | Callable[[], str],
+        base_frame: str,
+        odom_frame: str,
+        settle_s: float,
+        watch: ParentWatch,
     ) -> None:
-        self._mode = mode
+        self._wanted_mode = mode if callable(mode) else lambda: mode
+        self._mode = self._wanted_mode()
         self._base_frame = base_frame.lstrip("/")
         self._odom_frame = odom_frame.lstrip("/")
         self._settle_s = settle_s
@@ -158,6 +165,10 @@ class TfPolicy:
         seen at once.
         """
         camera_frame = camera_frame.lstrip("/")
+        mode = self._wanted_mode()
+        if mode != self._mode:
+            self._mode = mode
+            self._last.clear()
         if self._mode == "none":
             return TfDecision(camera_frame, False, "publish_tf is none")
         if self._watch.quiet_s() >= self._settle_s:
