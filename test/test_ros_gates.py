@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rclpy.parameter import Parameter
-from ros_support import Harness, harness, image_message, wait_until
+from ros_support import Harness, diagnostic_values, harness, image_message, wait_until
 from test_ros_localizer import Robot
 from test_ros_map_to_odom import T_BASE_CAM, WheeledRobot, pose_of
 
@@ -199,14 +199,29 @@ def test_images_of_another_time_begin_anew_and_are_named(ros: Harness) -> None:
     assert len(robot.poses) == 2
 
 
+def fusion_counts(robot: Robot) -> list[int]:
+    """Read from diagnostics how many poses were held, started, were believed, restarted."""
+    values = diagnostic_values(robot.diagnostics)
+    names = ("held", "started", "believed", "restarted")
+    return [int(values.get(f"fusion_{name}", "0")) for name in names]
+
+
 def test_the_filter_smooths_map_to_odom_and_may_be_switched_at_run_time(ros: Harness) -> None:
-    robot = WheeledRobot(ros, fusion="filter", jump_distance_m=0.0, jump_angle_deg=0.0)
+    robot = WheeledRobot(
+        ros, fusion="filter", jump_distance_m=0.0, jump_angle_deg=0.0, tf_timeout_s=5.0
+    )
     wheels, rng = robot.wheels, np.random.default_rng(0)
     T_map_odom = pose_of(2.0, 1.0, 0.4)  # odometry without drift, poses with noise
     wheels.T_map_odom = lambda stamp_ns: T_map_odom  # type: ignore[method-assign]
     robot.fake.answer["covariance"] = np.diag([0.1, 0.1, 0.1, 0.02, 0.02, 0.02]) ** 2
     start_ns = wheels.now_ns()
     seen = []
+
+    def off_m(T_map_odom_told: Any, stamp_ns: int) -> float:
+        """Say how far TF has the base from the truth; odometry's origin is far away."""
+        shown = T_map_odom_told @ wheels.T_odom_base(stamp_ns)
+        return float(np.linalg.norm((shown - wheels.T_map_base(stamp_ns))[:2, 3]))
+
     for index in range(14):
         stamp_ns = start_ns + index * 20 * MS
         wheels.send(stamp_ns)
@@ -217,19 +232,22 @@ def test_the_filter_smooths_map_to_odom_and_may_be_switched_at_run_time(ros: Har
         robot.fake.answer["T_map_cam"] = noise @ wheels.T_map_base(stamp_ns) @ T_BASE_CAM
         robot.send(stamp_ns)
         seen.append(noise @ T_map_odom)
-    robot.told("fusion_started", "1")
-    robot.told("fusion_believed", "11")
+    wait_until(lambda: sum(fusion_counts(robot)) == 14, "all poses to reach the filter")
+    _, started, believed, _ = fusion_counts(robot)
+    assert started == 1 and believed >= 9
     last = robot.corrections()[-1]
-    assert np.linalg.norm((last - T_map_odom)[:2, 3]) < 0.25
+    assert off_m(last, stamp_ns) < 0.25
     assert not any(np.allclose(last, each, atol=1e-4) for each in seen)
+    held = fusion_counts(robot)[0]
     wild = robot.fake.answer["T_map_cam"].copy()
     wild[:3, 3] += 5.0
     robot.fake.answer["T_map_cam"] = wild
     stamp_ns += 20 * MS
     wheels.send(stamp_ns)
     robot.send(stamp_ns)
-    robot.told("fusion_held", "3")  # two before it began
-    assert np.linalg.norm((robot.corrections()[-1] - T_map_odom)[:2, 3]) < 0.25
+    wait_until(lambda: sum(fusion_counts(robot)) == 15, "the wild pose to reach the filter")
+    assert fusion_counts(robot)[0] == held + 1
+    assert off_m(robot.corrections()[-1], stamp_ns) < 0.25
     assert robot.node.set_parameters([Parameter("fusion", value="none")])[0].successful
     stamp_ns += 20 * MS
     robot.see(stamp_ns)

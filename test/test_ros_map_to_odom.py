@@ -224,7 +224,7 @@ class WheeledRobot(Robot):
     """A localizer on a robot with odometry."""
 
     def __init__(self, ros: Harness, with_odometry: bool = True, **parameters: Any) -> None:
-        super().__init__(ros, **{"tf_timeout_s": 0.5, **parameters})
+        super().__init__(ros, **{"tf_timeout_s": 0.5, "bounds_margin_m": 1e6, **parameters})
         wait_until(lambda: self.node.state_label == "active")
         self.wheels = Wheels(ros, with_odometry)
         watch = self.node._pipeline._policy._watch

@@ -9,12 +9,14 @@ import tf2_ros
 from rclpy.node import Node
 
 from mspr_ros.errors import ConfigError
+from mspr_ros.fusion.state import FusionSettings
 from mspr_ros.ros.camera_infos import CameraInfos
 from mspr_ros.ros.cameras import CameraSubscriptions
 from mspr_ros.ros.correction import LostWatch
 from mspr_ros.ros.diagnostics import FrameStatistics
 from mspr_ros.ros.frame_sets import FrameSets
 from mspr_ros.ros.frames import LocalizerLike, PipelineSettings
+from mspr_ros.ros.gates import Gates, GateSettings
 from mspr_ros.ros.initial_pose import InitialPose
 from mspr_ros.ros.loading import one_line
 from mspr_ros.ros.map_to_odom import MapToOdom
@@ -52,6 +54,7 @@ def build_pipeline(
             tf_timeout_s=lambda: parameters["tf_timeout_s"],
         ),
         rig=_build_rig(parameters, cameras, infos, lookup, statistics),
+        gates=Gates(lambda: _gate_settings(parameters)),
         policy=TfPolicy(
             mode=lambda: parameters["publish_tf"],
             base_frame=parameters["base_frame"],
@@ -99,6 +102,26 @@ def _build_rig(
     )
 
 
+def _gate_settings(parameters: NodeParameters) -> GateSettings:
+    return GateSettings(
+        min_scene_probability=parameters["min_scene_probability"],
+        bounds_margin_m=parameters["bounds_margin_m"],
+        jump_distance_m=parameters["jump_distance_m"],
+        jump_angle_rad=math.radians(parameters["jump_angle_deg"]),
+        scene_switch_frames=parameters["scene_switch_frames"],
+    )
+
+
+def _fusion_settings(parameters: NodeParameters) -> FusionSettings | None:
+    if parameters["fusion"] == "none":
+        return None
+    return FusionSettings(
+        drift_per_m=parameters["odometry_drift_per_m"],
+        yaw_drift_per_m=math.radians(parameters["odometry_yaw_drift_deg_per_m"]),
+        covariance_scale=parameters["fusion_covariance_scale"],
+    )
+
+
 def _build_tf_outputs(
     node: Node,
     parameters: NodeParameters,
@@ -123,6 +146,7 @@ def _build_tf_outputs(
             send=outputs.send_transform,
             planar=lambda: parameters["planar"],
             tolerance_s=lambda: parameters["transform_tolerance_s"],
+            fusion=lambda: _fusion_settings(parameters),
         ),
         initial_pose=InitialPose(
             mode=lambda: parameters["publish_initialpose"],

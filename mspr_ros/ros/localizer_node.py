@@ -108,7 +108,7 @@ class LocalizerNode(LifecycleNode):
         assert self._pipeline is not None, "only a configured node is activated"
         assert self._cameras is not None, "created with the pipeline"
         self._cameras.restart()
-        self._pipeline.tf_outputs.start()
+        self._pipeline.start()
         sets = self._pipeline.rig.sets
         self._worker = NewestFrameWorker(
             self._pipeline.process,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import tf2_ros
@@ -14,6 +15,7 @@ from std_msgs.msg import ColorRGBA, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from mspr_ros.bundle import UNKNOWN_SCENE
+from mspr_ros.calibration.hypotheses import PoseHypothesis
 from mspr_ros.drawing import (
     CAMERA_MARKER,
     LIFETIME_S,
@@ -32,6 +34,7 @@ from mspr_ros.ros.conversions import (
     pose_from_transform,
     stamp_from_ns,
 )
+from mspr_ros.ros.readings import hypotheses_marker, no_hypotheses
 from mspr_ros.ros.tf_policy import ParentWatch
 from mspr_ros.ros.trail import Bounds, Trail
 
@@ -54,6 +57,8 @@ class Answer:
         scene: The recognised scene.
         confidence: 0 to 1.
         publish_tf: Whether TF gets it as it is; a correction of odometry goes its own way.
+        hypotheses: Ways to read the image, the most likely, which is the pose, first.
+        map_frames: Of the bundle's scenes, by name.
     """
 
     stamp: Any
@@ -65,6 +70,8 @@ class Answer:
     scene: str
     confidence: float
     publish_tf: bool
+    hypotheses: tuple[PoseHypothesis, ...] = ()
+    map_frames: Mapping[str, str] = field(default_factory=dict)
 
 
 class PoseOutputs:
@@ -93,6 +100,7 @@ class PoseOutputs:
         self._trail = Trail()
         self._trail_sent_ns = 0
         self._tf_stamps_ns: dict[str, int] = {}  # of the last transform, by frame
+        self._shows_hypotheses = False
 
     def release(self) -> None:
         """Destroy the publishers."""
@@ -108,6 +116,12 @@ class PoseOutputs:
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._broadcaster.pub_tf)
 
+    def forget(self) -> None:
+        """Begin a new path; stamps may repeat."""
+        self._trail = Trail()
+        self._trail_sent_ns = 0
+        self._tf_stamps_ns = {}
+
     def set_taught(self, taught: dict[str, Bounds]) -> None:
         """Draw these bounds of each scene's positions from now on."""
         self._taught = taught
@@ -116,7 +130,11 @@ class PoseOutputs:
         """Say of an image, by its header, that it gave no pose: an unknown scene, no markers."""
         self._scene.publish(String(data=UNKNOWN_SCENE))
         if self._markers.get_subscription_count() > 0:
-            self._markers.publish(no_markers(header))
+            drawing = no_markers(header)
+            if self._shows_hypotheses:
+                drawing.markers.append(no_hypotheses(header))
+                self._shows_hypotheses = False
+            self._markers.publish(drawing)
 
     def publish(self, answer: Answer) -> None:
         """Publish a pose everywhere, TF first: who gets the pose may look TF up at once."""
@@ -130,7 +148,16 @@ class PoseOutputs:
         self._covariance.publish(pose_with_covariance(stamped, answer.covariance))
         self._extend_path(answer, stamped)
         if self._markers.get_subscription_count() > 0:
-            self._markers.publish(markers(header, answer))
+            self._markers.publish(self._drawing(header, answer))
+
+    def _drawing(self, header: Header, answer: Answer) -> MarkerArray:
+        """Draw the pose, and faintly what else the image might mean; or take that away again."""
+        drawing = markers(header, answer)
+        others = hypotheses_marker(header, answer.hypotheses, answer.T_map_cam, answer.map_frames)
+        if others.points or self._shows_hypotheses:
+            drawing.markers.append(others)
+        self._shows_hypotheses = bool(others.points)
+        return drawing
 
     def send_transform(self, T: Array, parent: str, child: str, stamp_ns: int) -> None:
         """Publish a (4, 4) transform on /tf; its echo will be known for one."""

@@ -14,7 +14,12 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec("device", "auto", "auto, cpu, cuda or cuda:N.", read_only=True),
     ParameterSpec(
-        "backend", "torch", "What runs the network.", read_only=True, choices=("torch",)
+        "backend",
+        "torch",
+        "What runs the network; onnxruntime and openvino need a folder that mspr export wrote. "
+        "auto: the fastest of those, measured at the first start.",
+        read_only=True,
+        choices=("torch", "onnxruntime", "openvino", "auto"),
     ),
     ParameterSpec(
         "precision",
@@ -184,6 +189,70 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
         "Answers of less confidence are rejected.",
         minimum=0.0,
         maximum=1.0,
+    ),
+    ParameterSpec(
+        "min_scene_probability",
+        0.5,
+        "Answers whose scene is less probable are rejected.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    ParameterSpec(
+        "bounds_margin_m",
+        2.0,
+        "Positions further than this outside of those the scene was taught with are rejected.",
+        minimum=0.0,
+        maximum=1e6,
+    ),
+    ParameterSpec(
+        "jump_distance_m",
+        2.0,
+        "With odometry in TF: a pose further than this from where odometry leads from the last "
+        "one is held until the next agrees with it; 0: never.",
+        minimum=0.0,
+        maximum=1e6,
+    ),
+    ParameterSpec(
+        "jump_angle_deg",
+        60.0,
+        "The same for its orientation; 0: never.",
+        minimum=0.0,
+        maximum=180.0,
+    ),
+    ParameterSpec(
+        "scene_switch_frames",
+        2,
+        "So many images in a row must show another scene before it is believed.",
+        minimum=1,
+        maximum=1000,
+    ),
+    ParameterSpec(
+        "fusion",
+        "none",
+        "filter: map -> odom comes from a filter over poses and odometry, where publish_tf is "
+        "map_to_odom; none: from the last pose alone.",
+        choices=("none", "filter"),
+    ),
+    ParameterSpec(
+        "odometry_drift_per_m",
+        0.02,
+        "fusion: how far odometry's length is off, metres per metre.",
+        minimum=1e-4,
+        maximum=1.0,
+    ),
+    ParameterSpec(
+        "odometry_yaw_drift_deg_per_m",
+        1.0,
+        "fusion: how far odometry's heading is off after a metre.",
+        minimum=0.01,
+        maximum=90.0,
+    ),
+    ParameterSpec(
+        "fusion_covariance_scale",
+        1.0,
+        "fusion: factor on the poses' covariances to begin with; the filter learns it.",
+        minimum=0.01,
+        maximum=100.0,
     ),
     ParameterSpec(
         "image_rotation_deg",

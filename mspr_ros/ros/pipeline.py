@@ -12,13 +12,16 @@ from rclpy.node import Node
 from mspr_ros.bundle import UNKNOWN_SCENE, SceneInfo
 from mspr_ros.errors import ImageError
 from mspr_ros.geometry import Array, covariance_at_offset
+from mspr_ros.localizer import PoseEstimate
 from mspr_ros.ros.conversions import ns_from_stamp
 from mspr_ros.ros.correction import TiltError, planar_covariance, planar_transform
 from mspr_ros.ros.diagnostics import LONGEST_LATENCY_MS, FrameStatistics
 from mspr_ros.ros.frames import Frame, LocalizerLike, PipelineSettings
-from mspr_ros.ros.map_to_odom import Sighting
+from mspr_ros.ros.gates import Candidate, Gates, Rejected
 from mspr_ros.ros.outputs import Answer, PoseOutputs, is_stamped
 from mspr_ros.ros.rig import CameraRig, View
+from mspr_ros.ros.sighting import Sighting
+from mspr_ros.ros.stamps import StampWatch
 from mspr_ros.ros.tf_lookup import TfLookup, TfUnavailable
 from mspr_ros.ros.tf_outputs import TfOutputs
 from mspr_ros.ros.tf_policy import TfDecision, TfPolicy
@@ -34,6 +37,7 @@ class Pipeline:
         localizer: Replaced as a whole by `swap`.
         settings: See there.
         rig: The cameras.
+        gates: Which answers are not to be believed.
         policy: What to do about TF.
         lookup: For the transform between camera and base.
         outputs: The publishers.
@@ -49,6 +53,7 @@ class Pipeline:
         localizer: LocalizerLike,
         settings: PipelineSettings,
         rig: CameraRig,
+        gates: Gates,
         policy: TfPolicy,
         lookup: TfLookup,
         outputs: PoseOutputs,
@@ -60,18 +65,29 @@ class Pipeline:
         self.localizer = localizer
         self._settings = settings
         self.rig = rig
+        self._gates = gates
         self._policy = policy
         self._lookup = lookup
         self._outputs = outputs
         self.tf_outputs = tf_outputs
         self._statistics = statistics
         self._warn = warn
+        self.stamps = StampWatch()
         self.decision: TfDecision | None = None
         self.scene = ""  # of the last image; `unknown` where that gave no pose
+        self.estimate: PoseEstimate | None = None  # of the last image, published or not
+
+    def start(self) -> None:
+        """Begin anew, as after activation."""
+        self.stamps.reset()
+        self._gates.reset()
+        self._outputs.forget()
+        self.tf_outputs.start()
 
     def swap(self, localizer: LocalizerLike) -> None:
         """Use another localizer from the next frame on."""
         self.localizer = localizer
+        self._gates.reset()  # scenes and maps may be others
 
     def is_ready(self, frame: Frame) -> bool:
         """Say whether camera and TF are known well enough, or were waited for long enough."""
@@ -88,7 +104,7 @@ class Pipeline:
             text = str(error)
             self._statistics.malformed("image", text)
             self._warn("malformed", f"image not used: {text}")
-        except _Rejected as rejected:
+        except Rejected as rejected:
             text = str(rejected)
             self._statistics.rejection(rejected.kind, text)
         except TfUnavailable as error:
@@ -111,8 +127,8 @@ class Pipeline:
         localizer.min_confidence = self._settings.min_confidence()
         view = self.rig.see(localizer, frame)
         header, estimate = view.header, view.estimate
-        if not estimate.accepted:
-            raise _Rejected("estimate", estimate.rejection)
+        self.estimate = estimate
+        self._check(view, localizer)
         localized_s = time.monotonic()
         decision = self._decision(header)
         answer = self._answer(view, decision)
@@ -137,6 +153,40 @@ class Pipeline:
             f"scene {answer.scene}, confidence {answer.confidence:.2f}"
             + self._follow_up(frame, view, answer, decision)
         )
+
+    def _check(self, view: View, localizer: LocalizerLike) -> None:
+        """Pass the gates or raise; where time began anew, they know nothing of before."""
+        stamp_ns = ns_from_stamp(view.header.stamp)
+        now_ns = int(self._node.get_clock().now().nanoseconds)
+        if self.stamps.restarted(stamp_ns, now_ns):
+            self._node.get_logger().info("the images' stamps went back: everything begins anew")
+            self._gates.reset()
+            self._outputs.forget()
+            self.tf_outputs.restart()
+        if self.stamps.problem:
+            self._warn("stamps", self.stamps.problem)
+        self._gates.check(
+            Candidate(
+                estimate=view.estimate,
+                T_map_frame=view.T_map_frame,
+                T_map_cam=view.T_map_cam,
+                stamp_ns=stamp_ns,
+                T_odom_frame=self._T_odom_frame(view.header),
+            ),
+            localizer.metadata.scenes,
+        )
+
+    def _T_odom_frame(self, header: Any) -> Array | None:
+        """Give odometry's pose of camera or base at an image, without waiting for it."""
+        odom_frame = self._policy.odometry_above(header.frame_id)
+        if not odom_frame or not is_stamped(header.stamp):
+            return None
+        try:
+            return self._lookup.T_target_source_near(
+                odom_frame, header.frame_id.lstrip("/"), header.stamp
+            )
+        except TfUnavailable:
+            return None  # told where it is needed, for map -> odom
 
     def _follow_up(self, frame: Frame, view: View, answer: Answer, decision: TfDecision) -> str:
         """Hand the pose on to what needs TF at its stamp; an image without one has none."""
@@ -175,6 +225,8 @@ class Pipeline:
             scene=estimate.scene,
             confidence=estimate.confidence,
             publish_tf=decision.publish and not decision.odom_frame,
+            hypotheses=estimate.hypotheses,
+            map_frames={info.name: info.map_frame for info in self.localizer.metadata.scenes},
         )
 
     def _decision(self, header: Any) -> TfDecision:
@@ -206,14 +258,14 @@ class Pipeline:
             return self._lookup.T_target_source(camera_frame, base_frame, stamp, timeout_s)
         except TfUnavailable as error:
             self._warn("tf", str(error))
-            raise _Rejected("tf", str(error)) from None
+            raise Rejected("tf", str(error)) from None
 
     def _flattened(self, T_map_base: Array, covariance: Array) -> tuple[Array, Array]:
         try:
             return planar_transform(T_map_base), planar_covariance(covariance, T_map_base)
         except TiltError as error:
             self._warn("tilted", str(error))
-            raise _Rejected("tilted", str(error)) from None
+            raise Rejected("tilted", str(error)) from None
 
     def _age_ms(self, stamp: Any) -> float:
         now_ns = int(self._node.get_clock().now().nanoseconds)
@@ -225,11 +277,3 @@ class Pipeline:
     def _stamp_latency(self, stamp: Any) -> dict[str, float]:
         latency_ms = self._age_ms(stamp)
         return {"stamp_to_pose": latency_ms} if 0 <= latency_ms < LONGEST_LATENCY_MS else {}
-
-
-class _Rejected(Exception):
-    """A frame that was understood but whose pose is not to be published."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind

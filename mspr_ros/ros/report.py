@@ -11,6 +11,7 @@ from mspr_ros.ros.cameras import CameraSubscriptions
 from mspr_ros.ros.diagnostics import FrameStatistics
 from mspr_ros.ros.frames import Frame
 from mspr_ros.ros.pipeline import Pipeline
+from mspr_ros.ros.readings import calibration_text, estimate_values
 from mspr_ros.ros.worker import NewestFrameWorker
 
 MALFORMED_RECENT_S = 10.0  # a bad message is warned of for this long; its count stays
@@ -52,6 +53,8 @@ def node_report(
         values.update(_pipeline_values(pipeline))
         if pipeline.decision is not None and pipeline.decision.is_problem:
             warnings.append(pipeline.decision.reason)
+        elif pipeline.stamps.problem:
+            warnings.append(pipeline.stamps.problem)
     if statistics.tf_problem_age_s() <= TF_PROBLEM_RECENT_S:
         warnings.append(values.get("last_tf_problem", ""))
     if statistics.malformed_age_s() <= MALFORMED_RECENT_S:
@@ -82,7 +85,9 @@ def _pipeline_values(pipeline: Pipeline) -> dict[str, str]:
         "bundle_hash": str(localizer.content_hash),
         "scenes": ", ".join(metadata.scene_names),
         "scene": pipeline.scene,
-        "calibration": "uncalibrated" if metadata.calibration is None else "calibrated",
+        "calibration": calibration_text(metadata.calibration),
+        **estimate_values(pipeline.estimate),
+        "stamps": pipeline.stamps.problem or "of ROS time",
         "pose_frame": decision.frame if decision else "",
         "publishes_tf": str(decision.publish) if decision else "",
         "tf_child": decision.child if decision and decision.publish else "",

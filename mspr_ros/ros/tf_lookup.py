@@ -84,7 +84,10 @@ class TfLookup:
         except TfUnavailable as error:
             if error.kind != "late":
                 raise
-            latest = self._buffer.lookup_transform(target, source, Time())
+            try:
+                latest = self._buffer.lookup_transform(target, source, Time())
+            except tf2_ros.TransformException:
+                raise error from None
             if abs(ns_from_stamp(stamp) - ns_from_stamp(latest.header.stamp)) > NEAR_NS:
                 raise
             return transform_from_message(latest.transform)
