@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 PROFILE = Path(__file__).resolve().parent.parent / "config" / "fastdds_images.xml"
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+# Read by Fast DDS in Humble and Jazzy, and in Kilted and later, which warns of the older one.
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 TOPIC = "/transport_benchmark/image"
 SETTLE_S = 1.0  # discovery is not complete on both sides at once
 SILENCE_S = 2.0  # after the last image: what is to come has come
@@ -75,8 +76,9 @@ def measure(args: argparse.Namespace, kind: str, reliability: str, profile: str)
     environment["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
     for name in PROFILE_VARIABLES:
         environment.pop(name, None)
-        if profile == "images":
-            environment[name] = str(PROFILE)
+    if profile == "images":
+        is_old = environment.get("ROS_DISTRO") in ("humble", "jazzy")
+        environment[PROFILE_VARIABLES[0 if is_old else 1]] = str(PROFILE)
     command = [sys.executable, __file__, "--kind", kind, "--reliability", reliability]
     for name in ("frames", "rate_hz", "width", "height"):
         command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -34,6 +34,12 @@ ARGUMENTS = {
     ),
     "image_transport": ("", "raw, or compressed to listen to <image>/compressed."),
     "reliability": ("", "QoS of the camera's topics: best_effort or reliable."),
+    "dds_profile": (
+        "",
+        "images: Fast DDS with shared memory that large images fit (config/fastdds_images.xml), "
+        "which every process needs, the camera's driver too; or another profile's path. Empty: "
+        "as the environment says.",
+    ),
     "namespace": ("", "Namespace of the node, for instance the robot's name."),
     "device": ("", "Where the network runs: auto, cpu, cuda or cuda:N."),
     "publish_tf": ("", "auto, none, map_to_camera, map_to_base or map_to_odom."),
@@ -113,7 +119,27 @@ def start_localizer(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         respawn_delay=RESPAWN_DELAY_S,
         emulate_tty=True,  # else what is printed comes in lumps
     )
-    return [node]
+    return [*dds_environment(values["dds_profile"]), node]
+
+
+def dds_environment(profile: str) -> list[SetEnvironmentVariable]:
+    """Set the Fast DDS profile for what this launch starts from here on.
+
+    Args:
+        profile: `images` for the shipped one, a path, or empty for none.
+
+    Raises:
+        FileNotFoundError: The path does not exist.
+    """
+    if not profile:
+        return []
+    shipped = SHARE / "config" / "fastdds_images.xml"
+    file = shipped if profile == "images" else Path(profile).expanduser().absolute()
+    if not file.is_file():
+        raise FileNotFoundError(f"dds_profile:={profile} does not exist (here: {os.getcwd()})")
+    old = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
+    name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+    return [SetEnvironmentVariable(name, str(file))]
 
 
 def parameter_files(path: str) -> list[str]:

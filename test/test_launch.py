@@ -22,7 +22,7 @@ FILES = sorted(LAUNCH.glob("*.launch.py"))
 LOCALIZE_ARGUMENTS = {
     *("bundle", "image", "camera_info", "namespace", "device", "publish_tf", "params_file"),
     *("use_sim_time", "log_level", "autostart", "map_frame", "base_frame", "odom_frame", "rviz"),
-    *("camera", "respawn"),
+    *("camera", "respawn", "dds_profile"),
 }
 
 
