@@ -26,7 +26,7 @@ def gating_figure(
 
     Args:
         drives: All of them.
-        fused: All answers, by kind of covariance.
+        fused: Of the first run, by kind of covariance.
         measured: As in the JSON.
     """
     off = np.linalg.norm(drives.errors()[..., :2], axis=-1)
@@ -61,7 +61,8 @@ def _draw_errors(
     axes: Any, drives: Drives, fused: Mapping[str, Fused], measured: Mapping[str, Any]
 ) -> None:
     """Draw the share of images beyond every error: the tail is what hurts a robot."""
-    notes = {one["name"]: one for one in measured["all answers"]}
+    run = measured["runs"][0]
+    notes = {one["name"]: one for one in run["cases"]}
     for name, color in LOOK.items():
         gaps = difference(fused[name].state, drives.truth).reshape(-1, 3)
         off = np.sort(np.hypot(gaps[:, 0], gaps[:, 1])[np.isfinite(gaps).all(axis=1)])
@@ -70,7 +71,8 @@ def _draw_errors(
         axes.plot(off, beyond, color=color, label=label)
     axes.set_yscale("log")
     axes.set(
-        title=f"fused position, {measured['num_drives']} drives",
+        title=f"fused position, {measured['num_drives']} drives, "
+        f"gate at {run['rejection_threshold']}",
         xlabel="error (m)",
         ylabel="share of the images with a larger one",
         xlim=(0.0, 2.5),

@@ -134,7 +134,8 @@ def unknown_figures(
     for one in summary.pop("sets"):
         if one["name"] in strangers:
             places = {(d.name, f.scene) for d in strangers[one["name"]] for f in d.frames}
-            kinds[one.pop("name")] = {"num_places": len(places), **one}
+            name = one.pop("name")
+            kinds[name] = {"num_places": len(places), **one}
     return {**summary, "kinds": kinds}, answers
 
 

@@ -61,6 +61,7 @@ def _draw_coverage(axes: Any, group: GroupSummary) -> None:
 
 
 def _draw_drives(axes: Any, drives: Sequence[Mapping[str, Any]]) -> None:
+    drives = sorted(drives, key=lambda one: one["scene"])
     names = [f"{one['scene']}\n{one['sequence'].rpartition('-')[2]}" for one in drives]
     axes.axhspan(0.92, 0.98, color=BASELINE_COLOR, alpha=0.2, label="92 % to 98 %")
     for part, color, mark in zip(("position", "orientation"), SCENE_COLORS, "os", strict=False):
@@ -76,7 +77,7 @@ def _draw_drives(axes: Any, drives: Sequence[Mapping[str, Any]]) -> None:
 def _draw_sparsification(axes: Any, group: GroupSummary) -> None:
     axes.set(
         title="mean error that remains, over that of all", xlabel="share of frames rejected",
-        ylabel="share of the mean error", xlim=(0, 1), ylim=(0, None),
+        ylabel="share of the mean error", xlim=(0, 1), ylim=(0, 1.05),
     )  # fmt: skip
     if group.uncertainty is None:
         return

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
 
+from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
 from mspr_ros.calibration.hypotheses import PoseHypothesis
 from mspr_ros.geometry import transform_from_pose
 from mspr_ros.localizer import PoseEstimate
+from mspr_ros.ros.outputs import Answer, PoseOutputs
 from mspr_ros.ros.readings import (
     HYPOTHESIS_MARKER,
     calibration_text,
@@ -92,3 +96,30 @@ def test_diagnostics_tell_how_sure_the_last_answer_was() -> None:
 
 def test_diagnostics_tell_whether_a_bundle_is_calibrated() -> None:
     assert calibration_text(None) == "uncalibrated"
+
+
+def test_a_drawing_of_other_readings_is_taken_away_once_they_are_gone() -> None:
+    several = (reading(0.0, 0.6), reading(2.0, 0.3))
+    outputs: Any = SimpleNamespace(_shows_hypotheses=False)
+
+    def drawn(readings: tuple[PoseHypothesis, ...]) -> dict[str, int]:
+        answer = Answer(
+            stamp=Time(sec=1),
+            map_frame="map",
+            frame="camera",
+            T_map_frame=np.eye(4),
+            T_map_cam=several[0].T_map_cam,
+            covariance=np.eye(6),
+            scene="office",
+            confidence=0.6,
+            publish_tf=False,
+            hypotheses=readings,
+            map_frames=MAPS,
+        )
+        found = PoseOutputs._drawing(outputs, Header(frame_id="map"), answer)
+        return {marker.ns: marker.action for marker in found.markers}
+
+    assert HYPOTHESIS_MARKER not in drawn(several[:1])
+    assert drawn(several)[HYPOTHESIS_MARKER] == Marker.ADD
+    assert drawn(several[:1])[HYPOTHESIS_MARKER] == Marker.DELETE
+    assert HYPOTHESIS_MARKER not in drawn(several[:1])
