@@ -229,8 +229,9 @@ def test_a_bag_cut_off_in_the_middle_is_judged_by_its_first_part(bundle, tmp_pat
     def noise(seconds: float) -> np.ndarray:
         return rng.integers(0, 255, (CAMERA.height, CAMERA.width, 3), dtype=np.uint8)
 
-    bag = write_bag(tmp_path / "drive", Drive(TIMES, pictures=noise).events("pose"))
-    file = bag / "drive.mcap"
+    events = Drive(TIMES, pictures=noise).events("pose")
+    bag = write_bag(tmp_path / "drive", events, files=2)
+    file = bag / "drive_1.mcap"
     file.write_bytes(file.read_bytes()[: round(0.6 * file.stat().st_size)])
     (bag / "metadata.yaml").unlink()
     assert run(bundle, bag, tmp_path / "report", "--truth", "/pose") == 0

@@ -63,10 +63,13 @@ def _by_error(run: BundleRun, count: int) -> tuple[list[Key], list[Key]]:
         for place, track in enumerate(run.tracks)
         for row, result in track.judged.items()
     }
-    ranked = worst_frames(run.results, len(run.results))
-    right = [result for result in ranked if result.scene_correct]
-    best = spread_out(right[::-1], count)
-    return [keys[id(r)] for r in best], [keys[id(r)] for r in worst_frames(run.results, count)]
+    # What could not be decoded cannot be shown; the page counts it elsewhere.
+    seen = [result for result in run.results if result.answer.timings]
+    if not seen:
+        return [], []
+    right = [result for result in worst_frames(seen, len(seen)) if result.scene_correct]
+    best, worst = spread_out(right[::-1], count), worst_frames(seen, count)
+    return [keys[id(result)] for result in best], [keys[id(result)] for result in worst]
 
 
 def spread_out(ranked: Sequence[FrameResult], count: int) -> list[FrameResult]:
