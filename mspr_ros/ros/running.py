@@ -20,7 +20,7 @@ from mspr_ros.errors import MsprError
 SPIN_S = 0.1  # how soon a signal is noticed
 # From the signal on. Callbacks get the first part of it; whoever still loads a bundle then, or
 # waits for a GPU, is not waited for.
-LEAVE_S, CALLBACKS_S = 1.2, 0.3
+LEAVE_S, CALLBACKS_S = 1.0, 0.3
 
 
 def run_node(
