@@ -292,3 +292,30 @@ def test_the_localizer_gives_the_same_poses(
     for found, estimate in zip(localizer.localize_batch(pictures), expected, strict=True):
         np.testing.assert_allclose(found.T_map_cam, estimate.T_map_cam, atol=1e-4)
         assert found.scene == estimate.scene
+
+
+def test_all_files_of_a_calibrated_bundle_are_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mspr_ros.backends.export as module
+
+    folder = make_tiny_bundle(tmp_path / "bundle")
+    bundle = load_bundle(folder)
+    (folder / "prototypes.safetensors").write_bytes(b"prototypes")
+
+    def write_onnx(bundle: Any, path: Path) -> None:
+        path.write_bytes(b"network")
+
+    def stand_in(path: Path, precision: str) -> Any:
+        assert path.read_bytes() == b"network"
+        return TorchBackend(bundle.network, *SIZE, CPU, precision)
+
+    monkeypatch.setattr(module, "is_installed", lambda package: True)
+    monkeypatch.setattr(module, "_versions", dict)
+    monkeypatch.setattr(module, "write_onnx", write_onnx)
+    monkeypatch.setattr(module, "OnnxRuntimeBackend", stand_in)
+    options = {"format_name": "onnx", "precision": "fp32", "images": make_images(2)}
+    info = export_bundle(folder, bundle, tmp_path / "exported", **options)
+    assert info.bundle_hash == bundle.content_hash
+    for file in folder.iterdir():
+        assert (tmp_path / "exported" / file.name).read_bytes() == file.read_bytes()

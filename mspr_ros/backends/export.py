@@ -27,7 +27,7 @@ from mspr_ros.backends.exported import (
     missing,
 )
 from mspr_ros.backends.torch_backend import TorchBackend
-from mspr_ros.bundle import METADATA_FILE, WEIGHTS_FILE, Bundle
+from mspr_ros.bundle import METADATA_FILE, PROTOTYPES_FILE, WEIGHTS_FILE, Bundle
 from mspr_ros.errors import ConfigError
 from mspr_ros.network.inference import prepare_for_inference
 
@@ -115,8 +115,9 @@ def export_bundle(
         check = compare_backends(
             torch_backend, exported, images, truth, exact=precision == "fp32", max_rise=max_rise
         )
-        for name in (WEIGHTS_FILE, METADATA_FILE):
-            shutil.copy(folder / name, partial / name)
+        for name in (WEIGHTS_FILE, METADATA_FILE, PROTOTYPES_FILE):
+            if (folder / name).is_file():  # only a calibrated bundle has prototypes
+                shutil.copy(folder / name, partial / name)
         info = ExportInfo(format_name, precision, bundle.content_hash, check, _versions())
         info.write(partial)
         partial.rename(output)
