@@ -224,7 +224,9 @@ class WheeledRobot(Robot):
     """A localizer on a robot with odometry."""
 
     def __init__(self, ros: Harness, with_odometry: bool = True, **parameters: Any) -> None:
-        super().__init__(ros, **{"tf_timeout_s": 0.5, "bounds_margin_m": 1e6, **parameters})
+        # Poses are put where a test wants them, without a drive there.
+        free = {"bounds_margin_m": 1e6, "jump_distance_m": 0.0, "jump_angle_deg": 0.0}
+        super().__init__(ros, **{"tf_timeout_s": 0.5, **free, **parameters})
         wait_until(lambda: self.node.state_label == "active")
         self.wheels = Wheels(ros, with_odometry)
         watch = self.node._pipeline._policy._watch
@@ -265,7 +267,7 @@ class WheeledRobot(Robot):
 
 
 def test_auto_corrects_odometry_and_tells_it_again_ahead_of_time(ros: Harness) -> None:
-    robot = WheeledRobot(ros, transform_tolerance_s=0.3, tf_rate_hz=50)
+    robot = WheeledRobot(ros, transform_tolerance_s=0.3, tf_rate_hz=50, tf_timeout_s=5.0)
     wheels = robot.wheels
     for _ in range(3):
         stamp_ns = wheels.now_ns()
