@@ -98,7 +98,7 @@ CORRUPTIONS: tuple[Corruption, ...] = (
     Corruption("darkness", "share of the light", (0.3, 0.1, 0.05, 0.02, 0.0), darkness),
     Corruption("over-exposure", "gain", (1.5, 2.0, 4.0, 8.0, 32.0), over_exposure),
     Corruption("noise", "grey levels", (10.0, 20.0, 40.0, 80.0, 160.0), noise),
-    Corruption("blur", "sigma / width", (0.01, 0.02, 0.04, 0.08, 0.16), blur),
+    Corruption("blur", "sigma / width", (0.005, 0.01, 0.02, 0.05, 0.15), blur),
     Corruption("hand over the lens", "share covered", (0.2, 0.4, 0.6, 0.8, 1.0), hand),
     Corruption("wall close up", "share of the view", (0.7, 0.5, 0.3, 0.15, 0.07), close_wall),
     Corruption("mirror image", "", (1.0,), mirror),

@@ -132,6 +132,7 @@ def _draw_corruption(axes: Any, one: Mapping[str, Any]) -> None:
     axes.plot(steps, times, "o-", color=ESTIMATED_COLOR)
     axes.axhline(3.0, color=ESTIMATED_COLOR, linestyle=":", linewidth=1.2)
     axes.set_yscale("log")
+    axes.set_ylim(0.7, 50.0)
     axes.set_ylabel("median error / clean", color=ESTIMATED_COLOR)
     axes.set(title=one["name"], xlabel=one["strength"])
     axes.set_xticks(steps, [f"{point['strength']:g}" for point in curve])
