@@ -43,6 +43,12 @@ def test_operations_are_counted_as_multiply_and_add() -> None:
     assert count_flop(lambda: convolve(images, kernel, padding=1)) == 2 * 2 * 8 * 8 * 4 * 27
 
 
+def test_the_products_of_attention_are_counted() -> None:
+    tokens = torch.ones(1, 2, 6, 4)  # 2 heads, 6 tokens
+    attend = torch.nn.functional.scaled_dot_product_attention
+    assert count_flop(lambda: attend(tokens, tokens, tokens)) == 2 * 2 * 2 * 6 * 6 * 4
+
+
 def test_floor_and_ratios_follow_from_the_machines_rate() -> None:
     timing = Timing([0.1] * 5, [0.2] * 5)
     stage = Stage(lambda: None, images=1, flop=10**9)
