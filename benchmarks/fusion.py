@@ -102,36 +102,38 @@ def fuse(
 
     Args:
         drive: The network's answers.
-        T_odom_base: (N, 4, 4).
+        T_odom_base: (N, 4, 4); the rest of the drive is left out.
         dark: Seconds of the drive between which no image is answered.
     """
     T_cam_base = invert_transform(Drive.T_base_cam)
-    seconds = (drive.stamps_ns - drive.stamps_ns[0]) / 1e9
+    count = len(T_odom_base)  # of frames
+    seconds = (drive.stamps_ns[:count] - drive.stamps_ns[0]) / 1e9
     fused, filter_ = [], FusionFilter()
-    verdicts, nees = [], []
+    verdicts, nees, T_map_odom = [], [], None
     for index, T_odom in enumerate(T_odom_base):
         raw = drive.T_map_cam[index] @ T_cam_base
         offset = raw[:3, 3] - drive.T_map_cam[index][:3, 3]
         covariance = covariance_at_offset(drive.covariance[index], offset)
-        # The node knows one map frame for each scene: the answer of another is none.
-        seen = bool(drive.accepted[index] and drive.right_scene[index])
+        seen = bool(drive.accepted[index])  # the wrong scene's too: the filter must see through it
         if dark is not None and dark[0] <= seconds[index] < dark[1]:
             seen = False
         stamp_ns = int(drive.stamps_ns[index])
         pose = (raw, covariance) if seen else (None, None)
         verdicts.append(filter_.take(Event(stamp_ns, T_odom, *pose)))
         belief = filter_.belief
-        fused.append(raw if belief is None else belief.T_map_body)
+        if belief is not None and (seen or T_map_odom is None):
+            T_map_odom = belief.T_map_odom  # the node tells the last one until the next pose
+        fused.append(raw if T_map_odom is None else T_map_odom @ T_odom)
         if belief is not None:
             error = pose_difference(drive.T_map_base[index], belief.T_map_body)
             nees.append(error @ np.linalg.solve(belief.covariance[:6, :6], error) / 6.0)
-    raws = drive.T_map_cam @ T_cam_base
-    judged = np.asarray(drive.right_scene, dtype=bool)
+    raws = drive.T_map_cam[:count] @ T_cam_base
+    judged = np.asarray(drive.right_scene[:count], dtype=bool)
     return {
         "seconds": seconds,
         "judged": judged,
-        "raw": errors(raws, drive.T_map_base),
-        "fused": errors(np.array(fused), drive.T_map_base),
+        "raw": errors(raws, drive.T_map_base[:count]),
+        "fused": errors(np.array(fused), drive.T_map_base[:count]),
         "fused_poses": np.array(fused),
         "restarts": verdicts.count(RESTARTED),
         "nees": float(np.mean(nees)),
@@ -178,7 +180,8 @@ def blackout(drive: Answered, T_odom_base: Array, lit: dict[str, Any]) -> dict[s
         lit: What `fuse` gave of the drive without the blackout.
     """
     start_s, end_s = BLACKOUT_FROM_S, BLACKOUT_FROM_S + BLACKOUT_S
-    run = fuse(drive, T_odom_base, (start_s, end_s))
+    until = int(RATE_HZ * (end_s + CONVERGED_S)) + 2
+    run = fuse(drive, T_odom_base[:until], (start_s, end_s))
     seconds = run["seconds"]
     last = int(np.flatnonzero(seconds < start_s)[-1])
     first = int(np.flatnonzero(seconds >= end_s)[0])
