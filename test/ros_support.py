@@ -123,9 +123,7 @@ class Harness:
         wait_until(lambda: publisher.get_subscription_count() > 0, f"a subscriber of {topic}")
         return publisher
 
-    def call(
-        self, kind: Any, name: str, request: Any = None, timeout_s: float = TIMEOUT_S
-    ) -> Any:
+    def call(self, kind: Any, name: str, request: Any = None, timeout_s: float = TIMEOUT_S) -> Any:
         client = self.tester.create_client(kind, name)
         assert client.wait_for_service(timeout_sec=timeout_s), f"no service {name}"
         future = client.call_async(request if request is not None else kind.Request())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -78,9 +79,7 @@ def _check_middleware() -> Check:
         text += f", stand-ins for {' and '.join(stand_ins)}"
     values = {"distro": distro, "rmw": rmw, "domain": _domain()}
     try:
-        import cv_bridge
-
-        assert cv_bridge.CvBridge
+        importlib.import_module("cv_bridge")
     except Exception as error:  # compiled against another NumPy it raises anything
         remedy = 'pip install "numpy<2" "opencv-python-headless<4.12" (see README, the NumPy trap)'
         return Check("ros", FAILED, f"{text}; cv_bridge: {error}".splitlines()[0], remedy, values)
