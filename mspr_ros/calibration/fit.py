@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, logit
 
 from mspr_ros.calibration.assessment import (
     calibrated_covariance,
@@ -46,7 +47,7 @@ from mspr_ros.calibration.features import (
 )
 from mspr_ros.calibration.model import Calibration, Coverage, SceneCalibration
 from mspr_ros.calibration.prototypes import Comparison, Prototypes
-from mspr_ros.calibration.quantiles import chi_square_quantile, lower_quantile, upper_quantile
+from mspr_ros.calibration.quantiles import chi_square_quantile, lower_bound, upper_quantile
 from mspr_ros.calibration.signals import Signals, probabilities
 from mspr_ros.geometry import Array, rotation_angle_rad
 
@@ -226,7 +227,7 @@ def _scales(sample: Sample, covariance: Array, rows: Rows, num_scenes: int, leve
     for scene in range(num_scenes):
         members, _ = sample.scene_rows(rows, scene, MIN_SCALE_BLOCKS)
         for place in range(2):
-            quantile = upper_quantile(squares[place][members], level)
+            quantile = upper_quantile(squares[place][members], sample.block[members], level)
             scales[scene, place] = math.sqrt(max(quantile, 1e-9) / limit)
     return scales
 
@@ -308,13 +309,11 @@ def _with_thresholds(
     finite = np.flatnonzero(signals.is_finite)
     coefficients = _fit_confidence(terms[finite], right[finite])
     confidence = confidence_of(coefficients, terms)
-    # Half of what may be refused goes to either threshold. Blocks are independent, not frames:
-    # where they are too few to tell so rare an event, nothing seen so far is refused.
-    rate = unfinished.false_reject_rate / 2.0
-    rate *= rate * unfinished.num_blocks >= 1.0
+    log_odds = logit(np.clip(confidence, 1e-12, 1.0 - 1e-12))
+    rate = unfinished.false_reject_rate / 2.0  # half of what may be refused for each threshold
     judged = np.flatnonzero(right) if right.sum() >= MIN_FRAMES else good
-    min_known = None if comparison is None else lower_quantile(known[good], rate)
-    min_confidence = lower_quantile(confidence[judged], rate)
+    min_known = None if comparison is None else lower_bound(known[good], truth.block[good], rate)
+    min_confidence = float(expit(lower_bound(log_odds[judged], truth.block[judged], rate)))
     refused = confidence[good] < min_confidence
     if min_known is not None:
         refused |= known[good] < min_known
