@@ -184,17 +184,19 @@ def test_replay_answers_every_frame_of_a_bag(
     command = ["replay", str(bundle), str(bag), "-o", str(output), "--device", "cpu"]
     assert main([*command, "--json", str(result)]) == 0
     printed = capsys.readouterr().out
-    assert "6 answered" in printed and "kitchen" in printed
+    assert "6 received" in printed and "kitchen" in printed
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics == json.loads(result.read_text())
     frames = metrics["frames"]
-    assert (frames["sent"], frames["received"], frames["answered"]) == (6, 6, 6)
+    # The gates hold some answers of a network that was taught nothing.
+    assert (frames["sent"], frames["received"]) == (6, 6)
+    assert frames["answered"] > 0 and frames["answered"] + frames["rejected"] == 6
     assert metrics["scenes"]["all"]["frames"] == 6
     assert metrics["scenes"]["kitchen"]["frames"] == metrics["scenes"]["office"]["frames"] == 3
     assert metrics["scenes"]["all"]["scene_accuracy"] is not None
     assert metrics["latency_ms"]["from"] == "publication"
     assert 0 < metrics["latency_ms"]["p50"] <= metrics["latency_ms"]["p99"]
-    assert metrics["tf"]["transforms"] == 6
+    assert metrics["tf"]["transforms"] == frames["answered"]
     assert metrics["tf"]["largest_difference_to_pose"] < 1e-9
     assert (output / "trajectory.png").stat().st_size > 10_000
     assert main(command) == 1  # not overwritten
@@ -209,8 +211,9 @@ def test_the_demo_meets_the_truth_in_the_cameras_own_frame(
     command = ["demo", "-o", str(output), "--bundle", str(bundle), "--device", "cpu"]
     assert main([*command, "--seconds", "2", "--rate-hz", "4"]) == 0
     metrics = json.loads((output / "metrics.json").read_text())
-    assert metrics["frames"]["sent"] == 8
-    assert metrics["frames"]["answered"] + metrics["frames"]["dropped"] == 8
+    frames = metrics["frames"]
+    assert frames["sent"] == 8 and frames["answered"] > 0
+    assert frames["answered"] + frames["dropped"] + frames["rejected"] == 8
     # TF knows the robot: the pose is that of its base, and comes back as the camera's.
     assert metrics["pose_frame"] == "base_link"
     assert metrics["tf"]["children"] == ["base_link"]
