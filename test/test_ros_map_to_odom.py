@@ -220,13 +220,15 @@ class Wheels:
         self.tf.publish(TFMessage(transforms=[message]))
 
 
+# Poses are put where a test wants them, without a drive there.
+FREE = {"bounds_margin_m": 1e6, "jump_distance_m": 0.0, "jump_angle_deg": 0.0}
+
+
 class WheeledRobot(Robot):
     """A localizer on a robot with odometry."""
 
     def __init__(self, ros: Harness, with_odometry: bool = True, **parameters: Any) -> None:
-        # Poses are put where a test wants them, without a drive there.
-        free = {"bounds_margin_m": 1e6, "jump_distance_m": 0.0, "jump_angle_deg": 0.0}
-        super().__init__(ros, **{"tf_timeout_s": 0.5, **free, **parameters})
+        super().__init__(ros, **{"tf_timeout_s": 0.5, **FREE, **parameters})
         wait_until(lambda: self.node.state_label == "active")
         self.wheels = Wheels(ros, with_odometry)
         watch = self.node._pipeline._policy._watch
@@ -567,7 +569,13 @@ def test_everything_works_under_a_namespace(ros: Harness) -> None:
     robot = Robot(ros, autostart=False)
     robot.node.leave()
     arguments = ros.parameters(
-        {"bundle": "b", "tf_settle_s": 0.2, "publish_initialpose": "once", "map_frame": "hall"}
+        {
+            "bundle": "b",
+            "tf_settle_s": 0.2,
+            "publish_initialpose": "once",
+            "map_frame": "hall",
+            **FREE,
+        }
     )
     robot.node = type(robot.node)(lambda *a, **o: robot.fake, namespace="robot1", **arguments)
     ros.add(robot.node)

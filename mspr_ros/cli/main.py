@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import-reference": ("import_reference", "turn the paper's own weights into a bundle"),
     "doctor": ("doctor", "look at everything the node depends on, and name remedies"),
     "export": ("export", "write a bundle's network for onnxruntime or openvino, checked"),
+    "study": ("study", "answer a question about the method by training and measuring"),
     "bench": ("bench", "measure how fast a bundle answers here, stage by stage"),
     "make-bag": ("make_bag", "write a dataset's frames into a ROS 2 bag"),
     "replay": ("replay", "play a bag into the running node and measure its poses"),

@@ -15,7 +15,14 @@ from mspr_ros.errors import CheckpointError
 from mspr_ros.training.failures import is_out_of_memory
 
 # Settings that change how a run gets to its result, not the result.
-_MAY_CHANGE = ("num_workers", "checkpoint_minutes", "datasets", "image_cache", "calibration")
+_MAY_CHANGE = (
+    "num_workers",
+    "checkpoint_minutes",
+    "datasets",
+    "image_cache",
+    "calibration",
+    "checks",
+)
 
 
 @dataclass

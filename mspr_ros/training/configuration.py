@@ -123,6 +123,32 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True)
+class ChecksConfig:
+    """Early looks at the young network, for signs that training on will not help.
+
+    They warn with a remedy and stop nothing; see docs/training.md.
+
+    Args:
+        enabled: Make them.
+        at: After these shares of the epochs, rounded up to whole ones.
+        frames: Validation frames to look at, of all scenes alike; training frames where none
+            are held back.
+    """
+
+    enabled: bool = True
+    at: tuple[float, ...] = (0.1, 0.3)
+    frames: int = 32
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        if not all(0.0 < share <= 1.0 for share in self.at):
+            raise ValueError(f"at must lie in (0, 1], got {list(self.at)}")
+        if self.frames < 1:
+            raise ValueError(f"frames must be at least 1, got {self.frames}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Describe a training run.
 
@@ -136,6 +162,7 @@ class TrainConfig:
         optimizer: How weights move.
         validation: What is held back.
         calibration: What the held-back frames are used for at the end.
+        checks: Warnings after the first epochs.
         scenes: Train on these scenes of the datasets only; empty takes all.
         train_split: The split of the datasets to train on; empty takes frames of no split.
         loss: What is minimised.
@@ -175,6 +202,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
     scenes: tuple[str, ...] = ()
     train_split: str = "train"
     loss: LossConfig = field(default_factory=LossConfig)

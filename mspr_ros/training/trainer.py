@@ -19,6 +19,7 @@ import yaml
 
 from mspr_ros.config import to_mapping
 from mspr_ros.data.light import vary_light
+from mspr_ros.evaluation.metrics import json_safe
 from mspr_ros.geometry import Array
 from mspr_ros.network.losses import PoseCriterion, likelihood_of
 from mspr_ros.network.regressor import PoseRegressor
@@ -36,6 +37,7 @@ from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.disk import check_disk, run_sizes
 from mspr_ros.training.distributed import GradedNetwork, Processes
 from mspr_ros.training.failures import BadNumbers, keep_bad_batch, told_in_one_line
+from mspr_ros.training.first_checks import check_after_epoch
 from mspr_ros.training.interrupt import GentleInterrupt, Interrupted
 from mspr_ros.training.lesson import Lesson, prepare_lesson, with_virtual_camera
 from mspr_ros.training.outcome import describe, in_words, write_bundle
@@ -249,6 +251,7 @@ class Trainer:
             if entry["score"] < self.progress.best_score:
                 self.progress.best_score, self.progress.best_epoch = entry["score"], epoch
                 self._save("best.ckpt")
+        self._look_for_trouble(log, entry)
         self.progress.history.append(entry)
         self._save("last.ckpt")
         curves = {
@@ -257,6 +260,24 @@ class Trainer:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
         }
         log.epoch(epoch * self.steps_per_epoch, self.progress.history, curves)
+
+    def _look_for_trouble(self, log: ProgressLog, entry: dict[str, Any]) -> None:
+        """Warn of what a young network shows; it never stops a training."""
+        if not self.processes.is_first:
+            return
+        try:
+            findings = check_after_epoch(
+                self.answering_network, self.config, self.lesson, entry["epoch"],
+                self.samples.preprocessor, self.device, self.samples.images,
+            )  # fmt: skip
+        except Exception as error:
+            log.say(f"warning: the first checks could not be made: {error}")
+            return
+        if findings:
+            entry["first_checks"] = json_safe([finding.to_dict() for finding in findings])
+        for finding in findings:
+            if finding.warns:
+                log.say(finding.in_words())
 
     def _validate(self, network: PoseRegressor) -> ValidationResult:
         return validate(
