@@ -11,8 +11,10 @@ from mspr_ros.studies import STUDIES
 
 BASE_CONFIG = "config/train/small.yaml"
 # What every study has; the rest of the arguments are the study's own.
-_COMMON = ("command", "run", "json", "study", "datasets", "output", "budget", "seeds", "config")
-_COMMON += ("set", "frames", "quick", "device")
+_COMMON = {
+    *("command", "run", "json", "study", "datasets", "output", "budget", "seeds", "config"),
+    *("set", "frames", "quick", "device"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

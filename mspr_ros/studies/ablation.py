@@ -65,6 +65,11 @@ def base_changes(clusters: int) -> tuple[str, ...]:
     )
 
 
+def variants(setting: Setting) -> tuple[str, ...]:
+    """Give the variants to train; a quick look takes coarse-to-fine alone."""
+    return ("direct",) if setting.quick else tuple(VARIANTS)
+
+
 def plan(setting: Setting) -> list[Cell]:
     """Train the base, every variant, and a network for each scene."""
     from mspr_ros.studies.measuring import count_frames, measurer
@@ -86,7 +91,8 @@ def plan(setting: Setting) -> list[Cell]:
                 measured_frames=3 * asked,
             )
         )
-        for name, (_, _, changes) in VARIANTS.items():
+        for name in variants(setting):
+            changes = VARIANTS[name][2]
             cells.append(
                 Cell(
                     f"{name}-seed{seed}",
@@ -127,7 +133,7 @@ def conclude(setting: Setting, results: list[CellResult]) -> Conclusion:
     from mspr_ros.studies.measuring import share
     from mspr_ros.studies.study import Conclusion
 
-    contrasts = contrasts_of(setting.seeds, results)
+    contrasts = contrasts_of(setting, results)
     accuracy = [share(one.values, "scene_right") for one in _of(BASE, results)]
     claims = {name: claim for name, (_, claim, _) in VARIANTS.items()}
     claims |= {name: claim for name, (_, claim) in TITLES.items()}
@@ -151,18 +157,20 @@ def conclude(setting: Setting, results: list[CellResult]) -> Conclusion:
     )
 
 
-def contrasts_of(seeds: Sequence[int], results: Sequence[CellResult]) -> dict[str, Contrast]:
+def contrasts_of(setting: Setting, results: Sequence[CellResult]) -> dict[str, Contrast]:
     """Pair every variant's cells with the base's; the base against itself comes first."""
     from mspr_ros.studies.contrasts import contrast
 
     base = [one.values["frames"] for one in _of(BASE, results)]
     frames_of = {BASE: (BASE, base)}
-    for name, (title, _, _) in VARIANTS.items():
-        frames_of[name] = (title, [one.values["frames"] for one in _of(name, results)])
+    for name in variants(setting):
+        frames_of[name] = (VARIANTS[name][0], [one.values["frames"] for one in _of(name, results)])
     frames_of[FORCED] = (TITLES[FORCED][0], [one.values[FORCED] for one in _of(BASE, results)])
     single = _of(SINGLE, results)
     if single:
-        joined = [_joined([one for one in single if one.seed == seed], base[0]) for seed in seeds]
+        joined = [
+            _joined([one for one in single if one.seed == seed], base[0]) for seed in setting.seeds
+        ]
         frames_of[SINGLE] = (TITLES[SINGLE][0], joined)
     return {
         name: contrast(title, BASE, frames, base) for name, (title, frames) in frames_of.items()

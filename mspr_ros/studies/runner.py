@@ -58,7 +58,7 @@ def run_study(
     ) as bar:
         for cell in undone:
             bar.set_postfix_str(cell.name)
-            _run_cell(cell, sizes.images_of(cell), setting, device)
+            _run_cell(cell, sizes.images_of[cell.name], setting, device)
             bar.update()
     results = [read_result(_result_file(setting, cell.name)) for cell in cells]
     conclusion = study.conclude(setting, results)
@@ -147,8 +147,8 @@ def _announce(cells: Sequence[Cell], undone: Sequence[Cell], sizes: Sizes) -> No
     trained = sum(cell.config is not None for cell in undone)
     done = f", {len(cells) - len(undone)} are done" if len(undone) < len(cells) else ""
     print(
-        f"{len(cells)} cells{done}; {trained} networks to train on {sizes.images} pictures each "
-        f"(times the cell's share): about {minutes:.1f} minutes",
+        f"{len(cells)} cells{done}; {trained} networks to train, on at most "
+        f"{max(sizes.images_of.values())} pictures each: about {minutes:.1f} minutes",
         flush=True,
     )
 

@@ -10,37 +10,36 @@ from dataclasses import dataclass, replace
 import torch
 
 from mspr_ros.config import to_mapping
+from mspr_ros.data.dataset import Dataset
 from mspr_ros.errors import MsprError
 from mspr_ros.studies.study import Cell
+from mspr_ros.training import teaching
 from mspr_ros.training.configuration import TrainConfig
+from mspr_ros.training.samples import steps_per_epoch, with_epochs
 
 RATE_SECONDS = 2.0  # of training, for every shape of network
 # Against a training step, asking about a picture costs so much; a cell begins and ends in so long.
 ASKING = 0.5
 CELL_SECONDS = 4.0
-# Steps that a network is worth training for.
-FEWEST_STEPS = 4
+# Whole epochs of small data may need so much more than the budget before that is an error.
+OVER_BUDGET = 1.25
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Pictures for each trained cell of share 1, and the seconds that this comes to.
+    """What each cell costs, as chosen when a study began.
 
     Args:
-        images: Pictures.
+        images: Pictures for a cell of share 1, before they are made whole epochs.
+        images_of: Pictures by cell's name, in whole epochs; 0 where nothing is trained.
         seconds: By cell's name.
         rates: Pictures a second by shape, as measured.
     """
 
     images: int
+    images_of: dict[str, int]
     seconds: dict[str, float]
     rates: dict[str, float]
-
-    def images_of(self, cell: Cell) -> int:
-        """Give a cell's pictures; none where nothing is trained."""
-        if cell.config is None:
-            return 0
-        return max(cell.config.batch_size, round(cell.share * self.images))
 
 
 def shape_key(config: TrainConfig) -> str:
@@ -67,36 +66,58 @@ def choose_sizes(
         rate_seconds: How long each shape is measured.
 
     Raises:
-        MsprError: If the time is too short for a few steps of each.
+        MsprError: If the time is too short for whole epochs of all of them.
     """
-    from mspr_ros.training.teaching import measure_rate
-
     trained = [(cell, cell.config) for cell in cells if cell.config is not None]
+    rates = _measure_rates([config for _, config in trained], device, rate_seconds)
+    fixed = sum(_fixed_seconds(cell, rates) for cell in cells)
+    per_image = sum(cell.share / rates[shape_key(config)] for cell, config in trained)
+    time_left = 60.0 * budget_minutes - fixed
+    images = max(1, round(time_left / per_image)) if trained else 0
+    images_of, seconds = {}, {}
+    for cell in cells:
+        images_of[cell.name], seconds[cell.name] = 0, _fixed_seconds(cell, rates)
+        if cell.config is not None:
+            whole = _whole_epochs(cell.config, round(cell.share * images))
+            images_of[cell.name] = whole
+            seconds[cell.name] += whole / rates[shape_key(cell.config)]
+    needed = sum(seconds.values()) / 60.0
+    if needed > OVER_BUDGET * budget_minutes:
+        raise MsprError(
+            f"{budget_minutes:g} minutes are too few: an epoch of each of {len(trained)} networks "
+            f"takes about {needed:.1f}; give --budget {needed:.1f}, fewer --seeds or --frames, or "
+            "--quick"
+        )
+    return Sizes(images, images_of, {k: round(v, 1) for k, v in seconds.items()}, rates)
+
+
+def _measure_rates(
+    configs: Sequence[TrainConfig], device: torch.device, seconds: float
+) -> dict[str, float]:
     rates: dict[str, float] = {}
-    for _, config in trained:
+    for config in configs:
         key = shape_key(config)
         if key not in rates:
             # A bundle that another cell has yet to make cannot be read, nor does it matter here.
-            rates[key], _ = measure_rate(
-                replace(config, initial_weights="", image_cache=""), device, rate_seconds
-            )
-    fixed = sum(_fixed_seconds(cell, rates) for cell in cells)
-    per_image = sum(cell.share / rates[shape_key(config)] for cell, config in trained)
-    images = round((60.0 * budget_minutes - fixed) / per_image) if trained else 0
-    fewest = FEWEST_STEPS * max((config.batch_size for _, config in trained), default=0)
-    if images < fewest:
-        needed = (fixed + fewest * per_image) / 60.0
-        raise MsprError(
-            f"{budget_minutes:g} minutes are too few for {len(trained)} networks; give at least "
-            f"--budget {needed:.1f}, fewer --seeds, or --quick"
-        )
-    sizes = Sizes(images, {}, rates)
-    for cell in cells:
-        config_seconds = 0.0
-        if cell.config is not None:
-            config_seconds = sizes.images_of(cell) / rates[shape_key(cell.config)]
-        sizes.seconds[cell.name] = round(config_seconds + _fixed_seconds(cell, rates), 1)
-    return sizes
+            plain = replace(config, initial_weights="", image_cache="")
+            rates[key], _ = teaching.measure_rate(plain, device, seconds)
+    return rates
+
+
+def _whole_epochs(config: TrainConfig, images: int) -> int:
+    """Give the pictures that a run of about so many comes to."""
+    frames = _training_frames(config)
+    epochs = with_epochs(replace(config, total_images=max(1, images)), frames).epochs
+    return epochs * steps_per_epoch(frames, config.batch_size) * config.batch_size
+
+
+def _training_frames(config: TrainConfig) -> int:
+    """Count the frames that a configuration trains on, but for guards between its blocks."""
+    count = 0
+    for folder in config.datasets:
+        for frame in Dataset.load(folder).select(split=config.train_split).frames:
+            count += not config.scenes or frame.scene in config.scenes
+    return round((1.0 - config.validation.fraction) * count)
 
 
 def _fixed_seconds(cell: Cell, rates: dict[str, float]) -> float:

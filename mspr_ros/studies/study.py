@@ -78,7 +78,8 @@ class Cell:
         seed: Of its training.
         measure: Called with the cell's folder, which then holds `bundle`; gives plain values.
         config: What is trained; the runner sets `total_images`. None trains nothing.
-        share: Of the pictures that each cell gets; 0.5 trains on half as many.
+        share: Of the pictures that each cell gets; 0.5 trains on half as many. What is trained is
+            whole epochs, so give few enough frames for several.
         measured_frames: About how many frames `measure` asks the network about, for the time
             estimate.
     """
@@ -117,7 +118,7 @@ class Table:
 
     title: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
     def markdown(self) -> str:
         """Lay it out."""
