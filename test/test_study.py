@@ -19,15 +19,15 @@ from mspr_ros.training import teaching
 @pytest.fixture
 def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Give what makes a study tiny: a dataset of small pictures and a small configuration."""
-    dataset = make_tiny_dataset(tmp_path / "walks")
+    dataset = make_tiny_dataset(tmp_path / "walks", frames_per_scene=15)
     values = to_mapping(make_config(dataset, epochs=1))
     values["augmentation"] = {}
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values))
     # Twenty pictures a second, and nothing else takes time: the sizes do not hang on the machine.
-    monkeypatch.setattr(teaching, "measure_rate", lambda *_: (20.0, 38))
+    monkeypatch.setattr(teaching, "measure_rate", lambda *_: (20.0, 24))
     monkeypatch.setattr(sizes, "CELL_SECONDS", 0.0)
-    return [str(dataset), "--config", str(path), "--budget", "0.5", "--device", "cpu"]
+    return [str(dataset), "--config", str(path), "--budget", "0.2", "--device", "cpu"]
 
 
 def test_an_ablation_is_broken_off_and_goes_on(
