@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="fixes drives, light and noise (%(default)s)"
     )
-    parser.add_argument("--scenes", help="scenes, separated by commas (all of the world)")
+    parser.add_argument(
+        "--scenes",
+        help="scenes, separated by commas (office,lounge,kitchen,street); further ones: office-2, "
+        "corridor, corridor-twin (looks the same), hall-west and hall-east (overlap)",
+    )
     parser.add_argument(
         "--drives", type=int, default=1, help="drives through each scene, each in its own light"
     )

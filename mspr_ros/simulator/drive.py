@@ -81,7 +81,7 @@ class Drive:
         if isinstance(frames_per_scene, int):
             frames_per_scene = [frames_per_scene] * len(self.scenes)
         self.frames_per_scene = tuple(frames_per_scene)
-        unknown = [scene for scene in self.scenes if scene not in world.scenes]
+        unknown = [scene for scene in self.scenes if not world.knows(scene)]
         if unknown or not self.scenes:
             raise MsprError(
                 f"world '{world.name}' has the scenes {', '.join(world.scenes)}; "

@@ -48,7 +48,7 @@ def build_room(
     name: str, kind: RoomKind, origin: tuple[float, float], rng: np.random.Generator
 ) -> Scene:
     """Build a room whose lower left corner lies at `origin` in the map."""
-    width, depth = float(rng.uniform(6.2, 7.2)), float(rng.uniform(4.8, 5.6))
+    width, depth = float(rng.uniform(*kind.width)), float(rng.uniform(*kind.depth))
     x, y = (origin[0], origin[0] + width), (origin[1], origin[1] + depth)
     outline = rectangle(x, y)
     for _ in range(ATTEMPTS):

@@ -27,6 +27,8 @@ class RoomKind:
         colours: Paints of the walls.
         decoration: What hangs on the walls besides doors and windows, by name.
         floor: Which floor.
+        width: From, to: how long the room is along x, metres.
+        depth: The same along y.
     """
 
     walls: tuple[str, ...]
@@ -34,6 +36,8 @@ class RoomKind:
     colours: tuple[Colour, ...]
     decoration: tuple[str, ...]
     floor: str
+    width: tuple[float, float] = (6.2, 7.2)
+    depth: tuple[float, float] = (4.8, 5.6)
 
 
 # From, to along a wall, and from, to in height, metres.

@@ -8,6 +8,7 @@ import hashlib
 import numpy as np
 
 from mspr_ros.errors import MsprError
+from mspr_ros.simulator.further import FURTHER, build_further, is_further
 from mspr_ros.simulator.rooms import KINDS, build_room
 from mspr_ros.simulator.scene import Scene
 from mspr_ros.simulator.street import build_street
@@ -43,18 +44,29 @@ class World:
         Raises:
             MsprError: If the world has no such scene.
         """
-        if name not in self.scenes:
+        if not self.knows(name):
             known = ", ".join(self.scenes)
-            raise MsprError(f"world '{self.name}' has no scene '{name}', only {known}")
+            raise MsprError(
+                f"world '{self.name}' has no scene '{name}', only {known} and {FURTHER}"
+            )
         if name not in self._built:
-            # Each scene has a random stream of its own, so that building one never moves another.
-            digest = hashlib.sha256(f"{self.name}/{name}".encode()).digest()
-            rng = np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
             if name == STREET:
-                self._built[name] = build_street(name, (-10.0, -20.0), rng)
+                self._built[name] = build_street(name, (-10.0, -20.0), self._stream(name))
+            elif name in ROOM_ORIGINS:
+                origin = ROOM_ORIGINS[name]
+                self._built[name] = build_room(name, KINDS[name], origin, self._stream(name))
             else:
-                self._built[name] = build_room(name, KINDS[name], ROOM_ORIGINS[name], rng)
+                self._built[name] = build_further(name, self._stream)
         return self._built[name]
+
+    def knows(self, name: str) -> bool:
+        """Tell whether there is a scene of this name, in `scenes` or a further one."""
+        return name in self.scenes or is_further(name)
+
+    def _stream(self, name: str) -> np.random.Generator:
+        """Give a scene its own random stream, so that building one never moves another."""
+        digest = hashlib.sha256(f"{self.name}/{name}".encode()).digest()
+        return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
 
 
 @functools.lru_cache(maxsize=4)
