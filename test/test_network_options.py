@@ -13,7 +13,7 @@ from tiny import TINY_NETWORK
 from torch.nn import functional
 
 from mspr_ros.network.configuration import NetworkConfig
-from mspr_ros.network.losses import LossConfig, PoseCriterion
+from mspr_ros.network.losses import LossConfig, PoseCriterion, robust
 from mspr_ros.network.position_encoding import SinePositionEncoding
 from mspr_ros.network.regressor import PoseRegressor, Selection
 from mspr_ros.network.rotation import (
@@ -233,3 +233,23 @@ def test_reduced_precision_keeps_loss_and_gradient_close_and_heads_exact() -> No
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.03)
     assert float(functional.cosine_similarity(*gradients, dim=0)) > 0.98
+
+
+def test_a_robust_loss_leaves_small_errors_and_holds_back_large_ones() -> None:
+    distance = torch.tensor([1e-4, 0.1, 10.0], requires_grad=True)
+    robust(distance, 0.1).sum().backward()
+    torch.testing.assert_close(robust(distance, 0.1)[0], distance[0], rtol=1e-3, atol=0.0)
+    torch.testing.assert_close(distance.grad, torch.tensor([1.0, 0.5, 0.01]), rtol=1e-2, atol=0.0)
+    assert robust(distance, 0.0) is distance
+    with pytest.raises(ValueError, match="robust_position must not be negative, got -1"):
+        LossConfig(robust_position=-1.0)
+    # Both parts of the loss feel it.
+    network, quats = make_network(dropout=0.0), functional.normalize(torch.randn(2, 4), dim=1)
+    gt = Selection(*(torch.zeros(2, dtype=torch.long),) * 3)
+    output, target = network(make_images(2), teacher=gt), torch.full((2, 3), 10.0)
+    plain = PoseCriterion(LossConfig())(output, target, quats, gt)
+    held = PoseCriterion(LossConfig(robust_position=0.1, robust_orientation=0.1))(
+        output, target, quats, gt
+    )
+    assert float(held["position"]) < 0.1 * float(plain["position"])
+    assert float(held["orientation"]) < float(plain["orientation"])

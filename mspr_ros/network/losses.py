@@ -28,6 +28,10 @@ class LossConfig:
             (arXiv 2411.01443 takes 0.1); 0 leaves it out.
         uncertainty_weight: Of the uncertainty head's likelihood, where the network has one. No
             other weight feels it.
+        robust_position: Position errors d count as c log(1 + d / c) with this c, so that labels
+            far off pull less and less; metres, or the scenes' own units where positions are
+            normalised. 0 counts them as they are, as the paper does.
+        robust_orientation: The same for orientation errors, in the units of `orientation`.
     """
 
     s_x: float = 0.0
@@ -36,6 +40,8 @@ class LossConfig:
     label_smoothing: float = 0.0
     query_key_weight: float = 0.0
     uncertainty_weight: float = 1.0
+    robust_position: float = 0.0
+    robust_orientation: float = 0.0
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
@@ -47,8 +53,16 @@ class LossConfig:
             problems.append(f"query_key_weight must not be negative, got {self.query_key_weight}")
         if self.uncertainty_weight <= 0.0:
             problems.append(f"uncertainty_weight must be positive, got {self.uncertainty_weight}")
+        for name in ("robust_position", "robust_orientation"):
+            if getattr(self, name) < 0.0:
+                problems.append(f"{name} must not be negative, got {getattr(self, name)}")
         if problems:
             raise ValueError("; ".join(problems))
+
+
+def robust(distance: Tensor, scale: float) -> Tensor:
+    """Let distances beyond `scale` count ever less, those far below it as they are; 0: all."""
+    return scale * torch.log1p(distance / scale) if scale > 0.0 else distance
 
 
 def likelihood_of(network: NetworkConfig) -> Likelihood:
@@ -97,7 +111,7 @@ class PoseCriterion(nn.Module):
         """
         distance = (gt_position - output.position) / output.position_unit
         losses = {
-            "position": distance.norm(dim=-1).mean(),
+            "position": robust(distance.norm(dim=-1), self.config.robust_position).mean(),
             "orientation": self._orientation(output.orientation, gt_orientation),
             "scene": self._classification(output.scene_logits, gt.scene),
             "position_cluster": self._classification(
@@ -142,10 +156,11 @@ class PoseCriterion(nn.Module):
     def _orientation(self, pred: Tensor, gt: Tensor) -> Tensor:
         """Give the mean distance of unit quaternions (B, 4), whichever sign they come with."""
         if self.config.orientation == "geodesic":
-            return angle_between_rad(pred, gt).mean()
-        away = torch.sum(pred.detach() * gt, dim=-1, keepdim=True) < 0
-        distance: Tensor = (torch.where(away, -gt, gt) - pred).norm(dim=-1)
-        return distance.mean()
+            distance = angle_between_rad(pred, gt)
+        else:
+            away = torch.sum(pred.detach() * gt, dim=-1, keepdim=True) < 0
+            distance = (torch.where(away, -gt, gt) - pred).norm(dim=-1)
+        return robust(distance, self.config.robust_orientation).mean()
 
     def _classification(self, logits: Tensor, gt: Tensor) -> Tensor:
         return functional.cross_entropy(logits, gt, label_smoothing=self.config.label_smoothing)
