@@ -251,5 +251,5 @@ def test_a_robust_loss_leaves_small_errors_and_holds_back_large_ones() -> None:
     held = PoseCriterion(LossConfig(robust_position=0.1, robust_orientation=0.1))(
         output, target, quats, gt
     )
-    assert float(held["position"]) < 0.1 * float(plain["position"])
-    assert float(held["orientation"]) < float(plain["orientation"])
+    assert float(held["position"].detach()) < 0.1 * float(plain["position"].detach())
+    assert float(held["orientation"].detach()) < float(plain["orientation"].detach())

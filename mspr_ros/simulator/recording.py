@@ -14,6 +14,7 @@ from mspr_ros.data.writer import new_folder, write_tables
 from mspr_ros.errors import MsprError
 from mspr_ros.geometry import as_float_tuple, quat_xyzw_from_rotation
 from mspr_ros.simulator.drive import Drive, DriveFrame
+from mspr_ros.simulator.light import Light
 from mspr_ros.simulator.renderer import Renderer
 from mspr_ros.simulator.shapes import Image
 from mspr_ros.simulator.world import World
@@ -54,6 +55,7 @@ def record(
     split: str = "train",
     handheld: bool = False,
     png: bool = False,
+    light: Light | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Render drives and write them as a new dataset.
@@ -70,6 +72,7 @@ def record(
         split: `train`, `val` or `test`.
         handheld: Whether the camera is carried instead of driven.
         png: Whether to write PNG instead of JPEG of quality 95.
+        light: The light of all drives; none to draw one for every drive and scene.
         progress: Called after every image.
 
     Raises:
@@ -93,6 +96,7 @@ def record(
                 rate_hz=rate_hz,
                 frames_per_scene=[of_scene[number] for of_scene in parts],
                 handheld=handheld,
+                light=light,
             )
             rng = np.random.default_rng([drive.seed, 1])
             sequence = f"seed{seed}-drive{number}"

@@ -26,5 +26,7 @@ from __future__ import annotations
 
 # Name on the command line -> module in this package.
 STUDIES: dict[str, str] = {
+    "transfer": "transfer",
+    "label-noise": "label_noise",
     "ablation": "ablation",
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from mspr_ros.evaluation.plots import ESTIMATED_COLOR, FAILURE_COLOR
 from mspr_ros.studies.measuring import geometric_mean, medians
@@ -78,8 +78,10 @@ def contrast_table(title: str, contrasts: Sequence[Contrast]) -> Table:
     return Table(title, header, rows)
 
 
-def draw_contrasts(figure: Figure, contrasts: Sequence[Contrast]) -> None:
+def draw_contrasts(figure: FigureBase, contrasts: Sequence[Contrast]) -> None:
     """Draw a ratio and its interval a line: right of 1 the change makes it worse."""
+    if isinstance(figure, Figure):
+        figure.set_size_inches(9.0, max(3.0, 1.2 + 0.3 * len(contrasts)))
     panels = figure.subplots(1, len(KINDS), sharey=True)
     labels = [one.changed for one in contrasts]
     for axes, (kind, title) in zip(panels, KINDS.items(), strict=True):
