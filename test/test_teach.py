@@ -21,7 +21,6 @@ from mspr_ros.data.dataset import Dataset
 from mspr_ros.localizer import Localizer
 from mspr_ros.network.grown import GrownRegressor
 from mspr_ros.preprocess import PreprocessConfig
-from mspr_ros.training.teaching import choose_clusters
 
 TIMES = [0.1 * index for index in range(60)]
 
@@ -237,37 +236,3 @@ def test_what_is_missing_is_said_in_one_line(
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
-
-
-def dataset_of(positions: np.ndarray, turns_deg: np.ndarray) -> Dataset:
-    from mspr_ros.data.dataset import Frame
-
-    half = np.radians(turns_deg) / 2
-    frames = tuple(
-        Frame(
-            scene="hall",
-            split="train",
-            sequence="walk",
-            stamp_ns=number,
-            camera="",
-            image=Path(f"{number}.png"),
-            position=tuple(position),
-            quat_xyzw=(0.0, 0.0, float(np.sin(angle)), float(np.cos(angle))),
-        )
-        for number, (position, angle) in enumerate(zip(positions, half, strict=True))
-    )
-    return Dataset("hall", Path(), frames, {}, ("hall",), ("train",))
-
-
-def test_clusters_follow_the_spread() -> None:
-    rng = np.random.default_rng(0)
-    room = rng.uniform(-2, 2, (400, 3))
-    street = np.linspace((0, 0, 0), (60, 0, 0), 400)
-    ahead, around = rng.uniform(-30, 30, 400), rng.uniform(-180, 180, 400)
-    assert choose_clusters([dataset_of(room, ahead)]) == (1, 1)
-    assert choose_clusters([dataset_of(room, around)]) == (1, 2)
-    assert choose_clusters([dataset_of(street, ahead)]) == (4, 1)
-    both = [dataset_of(street, ahead), dataset_of(room, around)]
-    assert choose_clusters(both) == (4, 2)
-    few = dataset_of(street[::10], ahead[::10])
-    assert choose_clusters([few]) == (1, 1)

@@ -87,6 +87,12 @@ def _train(config: TrainConfig, args: argparse.Namespace, processes: Processes) 
             f"{len(lesson.validation)} to validate; {trainer.num_steps} steps on "
             f"{trainer.device}{together}"
         )
+        if config.clusters == "auto":
+            shape = trainer.config.network
+            print(
+                f"clusters chosen from the poses: {shape.num_position_clusters} of position, "
+                f"{shape.num_orientation_clusters} of orientation"
+            )
         if trainer.weight_transfer is not None:
             print(trainer.weight_transfer.describe())
     result = trainer.run()

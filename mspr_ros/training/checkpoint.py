@@ -22,6 +22,7 @@ _MAY_CHANGE = (
     "image_cache",
     "calibration",
     "checks",
+    "clusters",  # what was chosen stands in the network's section, which may not change
 )
 
 

@@ -156,6 +156,8 @@ class TrainConfig:
         datasets: Dataset folders, relative to where the command runs.
         network: The network's shape.
         preprocess: The image pipeline.
+        clusters: `auto` chooses the numbers of clusters from the training poses, whatever the
+            network's section says; RUN/config.yaml says which (docs/studies.md).
         fit_virtual_camera: Take the virtual camera of preprocess' size that sees all that the
             widest camera of the datasets does; the bundle and RUN/config.yaml say which it is.
         augmentation: How training pictures are varied.
@@ -197,6 +199,7 @@ class TrainConfig:
     datasets: tuple[str, ...]
     network: NetworkConfig = field(default_factory=NetworkConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    clusters: Literal["as_given", "auto"] = "as_given"
     fit_virtual_camera: bool = False
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -59,8 +59,7 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
         DatasetError: If a dataset is refused, or two hold the same scene.
         ConfigError: If the data cannot be split or clustered as asked.
     """
-    datasets = [Dataset.load(Path(folder)) for folder in config.datasets]
-    datasets = _only_scenes(datasets, config.scenes)
+    datasets = load_datasets(config)
     training = [dataset.select(split=config.train_split) for dataset in datasets]
     names = _scene_names(datasets)
     empty = [dataset.name for dataset in training if not dataset.frames]
@@ -96,6 +95,16 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
         },
         data_hash=hashlib.sha256(hashes.encode()).hexdigest(),
     )
+
+
+def load_datasets(config: TrainConfig) -> list[Dataset]:
+    """Read a run's datasets, with the scenes that it is taught.
+
+    Raises:
+        DatasetError: If one is refused.
+        ConfigError: If the configuration names scenes that none holds.
+    """
+    return _only_scenes([Dataset.load(Path(folder)) for folder in config.datasets], config.scenes)
 
 
 def with_virtual_camera(config: TrainConfig) -> TrainConfig:

@@ -1,9 +1,6 @@
 """What `mspr teach` decides by itself: clusters, the budget of pictures, the camera.
 
-The number of clusters follows from how far the training poses are spread, scene by scene: the
-fewest with which poses lie about their centroids no wider than 5 m and 60 degrees (root mean
-square), and with enough frames in each. A room needs one position cluster, a street several; a
-camera that turned all the way round needs two orientation clusters.
+The number of clusters follows from the training poses (cluster_choice.py).
 """
 
 from __future__ import annotations
@@ -11,74 +8,21 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mspr_ros.bundle import BundleMetadata
 from mspr_ros.data.dataset import Dataset
-from mspr_ros.geometry import Array, rotation_angle_rad
-from mspr_ros.network.clustering import (
-    assign_orientation_clusters,
-    assign_position_clusters,
-    cluster_orientations,
-    cluster_positions,
-)
+from mspr_ros.training.cluster_choice import choose_clusters
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.samples import EpochBatches, load_batches
 from mspr_ros.training.trainer import Trainer
 
-SPREAD_M, SPREAD_DEG = 5.0, 60.0
-MOST_CLUSTERS = 8
-FRAMES_PER_CLUSTER = 50
 # Steps before the clock runs, and how often a run validates.
 _WARM_UP_STEPS = 3
 _VALIDATIONS = 6
-
-
-def choose_clusters(datasets: Sequence[Dataset]) -> tuple[int, int]:
-    """Choose the numbers of position and orientation clusters for training frames.
-
-    The scene that needs most decides: all scenes of a network have the same number.
-
-    Args:
-        datasets: Their frames of split `train` count.
-    """
-    positions, orientations = 1, 1
-    for dataset in datasets:
-        for scene in dataset.scenes:
-            frames = dataset.select(split="train", scene=scene)
-            if len(frames):
-                positions = max(positions, _fewest(frames.positions, position_spread_m, SPREAD_M))
-                quats = frames.quats_xyzw
-                orientations = max(
-                    orientations, _fewest(quats, orientation_spread_deg, SPREAD_DEG)
-                )
-    return positions, orientations
-
-
-def position_spread_m(positions: Array, num_clusters: int) -> float:
-    """Give the root mean square distance of positions (N, 3) from their centroids, metres."""
-    centroids = cluster_positions(positions, num_clusters)
-    nearest = centroids[assign_position_clusters(positions, centroids)]
-    return float(np.sqrt(np.mean(np.sum((positions - nearest) ** 2, axis=1))))
-
-
-def orientation_spread_deg(quats_xyzw: Array, num_clusters: int) -> float:
-    """Give the root mean square angle of orientations (N, 4) from their centroids, degrees."""
-    centroids = cluster_orientations(quats_xyzw, num_clusters)
-    nearest = centroids[assign_orientation_clusters(quats_xyzw, centroids)]
-    return float(np.degrees(np.sqrt(np.mean(rotation_angle_rad(quats_xyzw, nearest) ** 2))))
-
-
-def _fewest(values: Array, spread: Callable[[Array, int], float], limit: float) -> int:
-    most = max(1, min(MOST_CLUSTERS, len(values) // FRAMES_PER_CLUSTER))
-    for count in range(1, most):
-        if spread(values, count) <= limit:
-            return count
-    return most
 
 
 def with_own_network(
@@ -97,7 +41,7 @@ def with_own_network(
     network = dataclasses.replace(
         config.network, num_position_clusters=positions, num_orientation_clusters=orientations
     )
-    config = dataclasses.replace(config, network=network)
+    config = dataclasses.replace(config, network=network, clusters="as_given")
     blind = [d.name for d in datasets if any(not frame.camera for frame in d.frames)]
     if not blind or not (config.fit_virtual_camera or config.preprocess.virtual_camera):
         return config, []
@@ -116,6 +60,7 @@ def with_network_of(config: TrainConfig, bundle: Path, metadata: BundleMetadata)
     return dataclasses.replace(
         config,
         network=metadata.network,
+        clusters="as_given",
         preprocess=metadata.preprocess,
         fit_virtual_camera=False,
         augmentation=config.augmentation

@@ -33,6 +33,7 @@ from mspr_ros.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from mspr_ros.training.cluster_choice import with_chosen_clusters
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.disk import check_disk, run_sizes
 from mspr_ros.training.distributed import GradedNetwork, Processes
@@ -87,7 +88,7 @@ class Trainer:
         processes: Processes = Processes(),  # noqa: B008
     ) -> None:
         processes.check_batch_size(config.batch_size)
-        config = with_virtual_camera(config)
+        config = with_virtual_camera(with_chosen_clusters(config))
         self.lesson: Lesson = prepare_lesson(config)
         config = with_epochs(config, len(self.lesson.train))
         self.config, self.run_folder, self.device = config, run, device
