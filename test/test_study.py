@@ -14,8 +14,10 @@ from training_support import make_config
 from mspr_ros.cli.main import main as mspr
 from mspr_ros.config import to_mapping
 from mspr_ros.data.dataset import Dataset
+from mspr_ros.errors import DatasetError
 from mspr_ros.geometry import rotation_angle_rad
-from mspr_ros.studies import noise, runner, sizes
+from mspr_ros.studies import measuring, noise, places, runner, scenes, sizes
+from mspr_ros.studies.study import Setting
 from mspr_ros.training import teaching
 
 
@@ -140,3 +142,39 @@ def test_transfer_measures_gates_and_repairs(tmp_path: Path, arguments: list[str
     cell = runner.read_result(out / "cells" / f"{names[2]}.json")
     assert list(cell.values["conditions"]) == ["same", "garages"]
     assert list(cell.values["conditions"]["garages"]) == ["garage"]
+
+
+def test_one_network_for_more_and_more_scenes(tmp_path: Path, arguments: list[str]) -> None:
+    names = ("hall", "attic")
+    more = make_tiny_dataset(tmp_path / "more", names, frames_per_scene=15)
+    out = tmp_path / "out"
+    command = ["study", "scenes", *arguments, "-o", str(out), "--seeds", "1", "--most", "3"]
+    command[3:3] = [str(more)]
+    assert mspr(command) == 0
+    result = json.loads((out / "result.json").read_text())
+    cells = {cell["name"]: cell for cell in result["cells"]}
+    singles = [f"single-{name}-seed0" for name in ("kitchen", "office", "hall")]
+    assert list(cells) == ["many-02-seed0", "many-03-seed0", *singles]
+    # As many pictures of each scene, whole epochs being what they are: none of the attic.
+    assert cells["many-02-seed0"]["images"] < cells["many-03-seed0"]["images"]
+    assert list(result["numbers"]["counts"]) == ["2", "3"]
+    counts = result["numbers"]["counts"]
+    assert counts["3"]["parameters"] > counts["2"]["parameters"] > 0
+    assert counts["3"]["latency_ms"] > 0.0
+    assert "3 scenes in one" in (out / "table.md").read_text()
+
+
+def test_places_of_the_simulator_are_made_once_and_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "SIZE_PX", (48, 36))
+    setting = Setting(tmp_path, (), {}, (0,), 1.0, frames=6)
+    found = scenes._simulated(setting, scenes.HARD["twins"])
+    assert found.scenes == ("corridor", "corridor-twin")
+    train = [Dataset.load(folder) for folder in found.train]
+    assert [len(one) for one in train] == [6, 6]
+    stamps = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.jpg"))]
+    assert scenes._simulated(setting, scenes.HARD["twins"]) == found
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.jpg"))] == stamps
+    with pytest.raises(DatasetError, match="no frames of split 'test'"):
+        measuring.Exam(found.train[0]).load()

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 # Name on the command line -> module in this package.
 STUDIES: dict[str, str] = {
-    "transfer": "transfer",
-    "label-noise": "label_noise",
     "ablation": "ablation",
+    "scenes": "scenes",
+    "label-noise": "label_noise",
+    "transfer": "transfer",
 }

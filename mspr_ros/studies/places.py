@@ -37,7 +37,7 @@ class Places(NamedTuple):
         return [
             exam._replace(scenes=(scene,))
             for exam in self.exams
-            if scene in Dataset.load(exam.folder).scenes
+            if scene in (exam.scenes or Dataset.load(exam.folder).scenes)
         ]
 
 
@@ -46,6 +46,7 @@ def find_places(
     scenes: Sequence[str] = ("office", "lounge", "kitchen"),
     *,
     world: str = "study",
+    name: str = "",
 ) -> Places:
     """Take the datasets given, by their splits `train` and `test`, or make the simulator's.
 
@@ -53,16 +54,18 @@ def find_places(
         setting: Of the study.
         scenes: Which places the simulator makes, where none are given.
         world: Its name fixes them.
+        name: Of the folders; by default the world's.
     """
+    name = name or world
     if setting.datasets:
         loaded = [Dataset.load(folder) for folder in setting.datasets]
         exams = tuple(Exam(folder) for folder in setting.datasets)
         names = tuple(scene for dataset in loaded for scene in dataset.scenes)
         return Places(setting.datasets, exams, names)
-    train = simulated(setting, f"{world}_train", world=world, scenes=scenes, seed=TRAIN_SEED)
+    train = simulated(setting, f"{name}_train", world=world, scenes=scenes, seed=TRAIN_SEED)
     test = simulated(
         setting,
-        f"{world}_test",
+        f"{name}_test",
         world=world,
         scenes=scenes,
         seed=TEST_SEED,
@@ -110,15 +113,18 @@ def simulated(
         return folder
     import cv2
 
+    from mspr_ros.simulator.drive import planner
     from mspr_ros.simulator.recording import pinhole, record
     from mspr_ros.simulator.world import World
 
     cv2.setNumThreads(1)
     total = (frames or setting.frames) * len(scenes)
-    with tqdm(total=total, unit="frame", desc=f"simulate {name}", disable=None) as bar:
+    with tqdm(
+        total=total, unit="frame", desc=f"simulate {name}", disable=None, leave=False
+    ) as bar:
         record(
             folder,
-            world=World.build(world),
+            world=World(world),  # not `build`, which would keep every room ever made
             camera=pinhole(*SIZE_PX, fov_deg),
             frames=total,
             seed=seed,
@@ -129,4 +135,5 @@ def simulated(
             progress=bar.update,
             **options,
         )
+    planner.cache_clear()
     return folder
