@@ -47,7 +47,7 @@ from mspr_ros.calibration.features import (
 )
 from mspr_ros.calibration.model import Calibration, Coverage, SceneCalibration
 from mspr_ros.calibration.prototypes import Comparison, Prototypes
-from mspr_ros.calibration.quantiles import chi_square_quantile, lower_bound, upper_quantile
+from mspr_ros.calibration.quantiles import chi_square_quantile, lower_quantile, upper_quantile
 from mspr_ros.calibration.signals import Signals, probabilities
 from mspr_ros.geometry import Array, rotation_angle_rad
 
@@ -227,8 +227,9 @@ def _scales(sample: Sample, covariance: Array, rows: Rows, num_scenes: int, leve
     for scene in range(num_scenes):
         members, _ = sample.scene_rows(rows, scene, MIN_SCALE_BLOCKS)
         for place in range(2):
-            quantile = upper_quantile(squares[place][members], sample.block[members], level)
-            scales[scene, place] = math.sqrt(max(quantile, 1e-9) / limit)
+            logarithms = np.log(np.maximum(squares[place][members], 1e-9))
+            quantile = math.exp(upper_quantile(logarithms, sample.block[members], level))
+            scales[scene, place] = math.sqrt(quantile / limit)
     return scales
 
 
@@ -312,8 +313,10 @@ def _with_thresholds(
     log_odds = logit(np.clip(confidence, 1e-12, 1.0 - 1e-12))
     rate = unfinished.false_reject_rate / 2.0  # half of what may be refused for each threshold
     judged = np.flatnonzero(right) if right.sum() >= MIN_FRAMES else good
-    min_known = None if comparison is None else lower_bound(known[good], truth.block[good], rate)
-    min_confidence = float(expit(lower_bound(log_odds[judged], truth.block[judged], rate)))
+    min_known = (
+        None if comparison is None else lower_quantile(known[good], truth.block[good], rate)
+    )
+    min_confidence = float(expit(lower_quantile(log_odds[judged], truth.block[judged], rate)))
     refused = confidence[good] < min_confidence
     if min_known is not None:
         refused |= known[good] < min_known

@@ -10,41 +10,51 @@ from scipy.special import gammaincinv, stdtrit
 
 from mspr_ros.geometry import Array
 
+_GRID = 200  # points that stand for the distribution of a block's level
+
 
 def upper_quantile(values: Array, block: npt.NDArray[np.int64], level: float) -> float:
-    """Give a value that a frame of a new block exceeds with a probability of at most 1 - level.
+    """Give a value that a frame of a new block exceeds with a probability of about 1 - level.
 
-    Blocks are exchangeable, the frames of one are not: every block has the weight 1 / (K + 1),
-    the one to come the rest. This is the hierarchical conformal quantile (Lee, Barber, Willett,
-    arXiv 2306.06342). Where K blocks are too few for the level, it is the largest value.
+    The frames of one block are alike: what a new one brings is the level of its block, of which K
+    have been seen, and a frame's own part. The former is predicted by Student's t with K - 1
+    degrees of freedom about the mean of the blocks' means, so that few blocks, or blocks that
+    differ by more than the chance of so few frames, give a wider bound; the latter is as it was
+    seen, all blocks counting alike.
 
     Args:
-        values: (N,).
+        values: (N,), such that blocks differ by a shift: logarithms of distances, say.
         block: (N,) the block that each value belongs to.
         level: In (0, 1).
+
+    Returns:
+        The quantile; of a single block the largest value, as nothing tells how blocks differ.
     """
     _, member, sizes = np.unique(block, return_inverse=True, return_counts=True)
-    order = np.argsort(values)
-    share = np.cumsum(1.0 / ((len(sizes) + 1) * sizes[member.reshape(-1)[order]]))
-    place = int(np.searchsorted(share, level - 1e-9))
-    return float(values[order[min(place, len(values) - 1)]])
+    member, count = member.reshape(-1), len(sizes)
+    if count < 2:
+        return float(values.max())
+    mean = np.bincount(member, values) / sizes
+    own = values - mean[member]
+    # What chance there is in the mean of so few frames, were they independent.
+    chance = np.mean(np.bincount(member, own**2) / (np.maximum(sizes - 1, 1) * sizes))
+    variance = mean.var(ddof=1)
+    spread = math.sqrt(max(variance - chance, 0.0) + variance / count)
+    shares = (np.arange(_GRID) + 0.5) / _GRID
+    shift = mean.mean() + spread * stdtrit(count - 1, shares)
+    drawn = (shift[:, None] + own).ravel()
+    weight = np.tile(1.0 / (_GRID * count * sizes[member]), _GRID)
+    order = np.argsort(drawn)
+    place = int(np.searchsorted(np.cumsum(weight[order]), level))
+    return float(drawn[order[min(place, len(drawn) - 1)]])
 
 
-def lower_bound(values: Array, block: npt.NDArray[np.int64], rate: float) -> float:
+def lower_quantile(values: Array, block: npt.NDArray[np.int64], rate: float) -> float:
     """Give a value that a frame of a new block falls below with a probability of about `rate`.
 
-    The hierarchical conformal quantile, where there are blocks enough for such a rate. Else no
-    value seen falls below, and what fewer than that cannot tell is bridged by Student's bound
-    for the least value of one block more: the fewer and the more unlike the blocks, the lower.
+    See `upper_quantile`.
     """
-    numbers = np.unique(block)
-    if rate * (len(numbers) + 1) >= 1.0:
-        return -upper_quantile(-values, block, 1.0 - rate)
-    least = np.array([values[block == number].min() for number in numbers])
-    if len(least) < 2:
-        return float(least.min())
-    margin = stdtrit(len(least) - 1, 1.0 - rate) * math.sqrt(1.0 + 1.0 / len(least))
-    return float(min(least.min(), least.mean() - margin * least.std(ddof=1)))
+    return -upper_quantile(-values, block, 1.0 - rate)
 
 
 def chi_square_quantile(level: float, dof: int) -> float:
