@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mspr_ros.config import to_mapping
 from mspr_ros.errors import ConfigError, MsprError
 from mspr_ros.localizer import choose_device
 from mspr_ros.studies.report import write_report
-from mspr_ros.studies.sizes import RATE_SECONDS, Sizes, choose_sizes
+from mspr_ros.studies.sizes import RATE_SECONDS, Sizes, choose_sizes, for_length
 from mspr_ros.studies.study import Cell, CellResult, Setting, Study
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.interrupt import Interrupted
@@ -159,7 +159,7 @@ def _run_cell(cell: Cell, images: int, setting: Setting, device: torch.device) -
     run.mkdir(parents=True, exist_ok=True)
     with _quiet(run / "log.txt"):
         if cell.config is not None and not (run / "bundle" / "bundle.json").exists():
-            _train(replace(cell.config, total_images=images), run, device)
+            _train(for_length(cell.config, images), run, device)
         values = cell.measure(run)
     result = CellResult(
         cell.name,

@@ -42,6 +42,20 @@ class Sizes:
     rates: dict[str, float]
 
 
+def for_length(config: TrainConfig, images: int) -> TrainConfig:
+    """Fit a configuration to so many pictures: warm-up and averaging that a short run can bear.
+
+    Warm-up takes a tenth of the steps at most, and the average reaches over a twentieth of them:
+    made for thousands of steps, it would else consist of the untrained network.
+    """
+    steps = max(1, images // config.batch_size)
+    optimizer = replace(
+        config.optimizer, warmup_steps=min(config.optimizer.warmup_steps, steps // 10)
+    )
+    decay = min(config.ema_decay, max(0.0, 1.0 - 20.0 / steps))
+    return replace(config, total_images=images, optimizer=optimizer, ema_decay=decay)
+
+
 def shape_key(config: TrainConfig) -> str:
     """Name what decides how fast a network trains: all of it but seed, data and losses."""
     values = to_mapping(config)
