@@ -30,4 +30,5 @@ STUDIES: dict[str, str] = {
     "scenes": "scenes",
     "label-noise": "label_noise",
     "transfer": "transfer",
+    "features": "features",
 }

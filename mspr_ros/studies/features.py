@@ -1,0 +1,96 @@
+"""Which image structures carry position and which orientation, and whether the branches differ.
+
+Nothing is trained where bundles are given (`--bundle`, best several seeds of one recipe): their
+test frames' attention and integrated gradients are compared, cell by cell, with edges, corners
+and texture, and in the simulator with its exact planes. Every figure has its control beside it:
+an untrained network of the same shape, the same picture in dimmer light, the other networks'
+same branch, a ranking by chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mspr_ros.studies.study import file_name
+
+if TYPE_CHECKING:
+    from mspr_ros.studies.study import Cell, CellResult, Conclusion, Setting
+
+QUESTION = "Which image structures carry position and which orientation?"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the study's own arguments."""
+    parser.add_argument(
+        "--bundle",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="BUNDLE",
+        help="bundles to look at, best several seeds; none: train one for each seed",
+    )
+    parser.add_argument(
+        "--per-scene", type=int, default=12, help="test frames of each scene (%(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=16, help="of the integrated gradients (%(default)s)"
+    )
+
+
+def plan(setting: Setting) -> list[Cell]:
+    """Look at every bundle; train them first where none are given."""
+    from mspr_ros.studies.places import find_places
+    from mspr_ros.studies.study import Cell
+
+    places = find_places(setting)
+    options = setting.options
+    look = partial(
+        _look,
+        exams=places.exams,
+        per_scene=options.per_scene,
+        steps=options.steps,
+        device=setting.device,
+    )
+    # Against asking about a frame once, looking at it costs about so much.
+    asked = 8 * options.steps * options.per_scene * len(places.scenes)
+    if options.bundle:
+        return [
+            Cell(
+                f"look-{number}-{file_name(bundle.name)}",
+                {"bundle": str(bundle)},
+                0,
+                partial(look, bundle=bundle),
+                measured_frames=asked,
+            )
+            for number, bundle in enumerate(options.bundle)
+        ]
+    return [
+        Cell(
+            f"look-seed{seed}",
+            {"bundle": f"seed {seed}"},
+            seed,
+            partial(look, bundle=None),
+            setting.config(places.train, seed, ("calibration.enabled=false",)),
+            measured_frames=asked,
+        )
+        for seed in setting.seeds
+    ]
+
+
+def _look(run: Path, *, bundle: Path | None, **how: Any) -> dict[str, Any]:
+    from mspr_ros.studies.features_measuring import measure_looks
+
+    return measure_looks(bundle or run / "bundle", **how)
+
+
+def conclude(setting: Setting, results: list[CellResult]) -> Conclusion:
+    """Say what the branches see, and whether they differ by more than chance."""
+    from mspr_ros.studies.features_findings import find, in_words, tables
+    from mspr_ros.studies.features_plot import draw
+    from mspr_ros.studies.study import Conclusion
+
+    found = find([one.values["scenes"] for one in results])
+    return Conclusion(in_words(found), tables(found), partial(draw, found=found), found)
