@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from tiny import make_tiny_dataset
 from training_support import make_config
 
 from mspr_ros.cli.main import main as mspr
-from mspr_ros.config import to_mapping
+from mspr_ros.config import from_mapping, to_mapping
 from mspr_ros.data.dataset import Dataset
-from mspr_ros.errors import DatasetError
+from mspr_ros.errors import DatasetError, MsprError
 from mspr_ros.geometry import rotation_angle_rad
-from mspr_ros.studies import measuring, noise, places, runner, scenes, sizes
-from mspr_ros.studies.study import Setting
+from mspr_ros.studies import measuring, noise, paired, places, runner, scenes, sizes
+from mspr_ros.studies.study import Cell, Setting
 from mspr_ros.training import teaching
+from mspr_ros.training.configuration import OptimizerConfig, TrainConfig, ValidationConfig
 
 
 @pytest.fixture
@@ -51,7 +54,8 @@ def test_an_ablation_is_broken_off_and_goes_on(
 
     monkeypatch.setattr(runner, "_train", train_few)
     assert mspr(command) == 130
-    assert sorted(path.stem for path in (out / "cells").iterdir()) == sorted(trained)
+    done = {path.stem for path in (out / "cells").iterdir()}
+    assert done == {"blind", *trained} and len(trained) == 3
     assert not (out / "result.json").exists()
     before = {path: path.read_bytes() for path in (out / "cells").iterdir()}
     planned = json.loads((out / "plan.json").read_text())["sizes"]
@@ -61,7 +65,7 @@ def test_an_ablation_is_broken_off_and_goes_on(
     assert all(path.read_bytes() == text for path, text in before.items())
     result = json.loads((out / "result.json").read_text())
     assert result["setting"]["images"] == planned["images"]
-    assert len(result["cells"]) == 2 * (2 + 2)
+    assert len(result["cells"]) == 1 + 2 * (2 + 2)
     assert result == json.loads((tmp_path / "copy.json").read_text())
     found = result["numbers"]["contrasts"]
     assert found["base"]["position_m"]["ratio"] == 1.0
@@ -178,3 +182,100 @@ def test_places_of_the_simulator_are_made_once_and_differ(
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.jpg"))] == stamps
     with pytest.raises(DatasetError, match="no frames of split 'test'"):
         measuring.Exam(found.train[0]).load()
+
+
+def frames_of(errors: np.ndarray) -> dict[str, dict[str, list[float]]]:
+    """Give frames of one scene, in blocks of five, as a cell's measuring gives them."""
+    blocks = (np.arange(len(errors)) // 5).tolist()
+    columns = {kind: errors.tolist() for kind in paired.KINDS}
+    return {"office": {**columns, "block": blocks}}
+
+
+def test_a_difference_is_told_where_it_is_one_and_not_where_it_is_chance() -> None:
+    rng = np.random.default_rng(0)
+    hard = np.exp(rng.normal(size=100))  # what makes a frame hard is the same for both
+    cells = [frames_of(hard * np.exp(rng.normal(scale=0.1, size=100))) for _ in range(8)]
+    worse = [frames_of(1.5 * hard * np.exp(rng.normal(scale=0.1, size=100))) for _ in range(4)]
+    found = paired.paired_ratio(worse, cells[:4])
+    assert found.is_told and found.low < 1.5 < found.high and found.num_blocks == 20
+    assert "worse than" in found.in_words("a", "b", "error")
+    better = paired.paired_ratio(cells[:4], worse)
+    assert better.ratio == pytest.approx(1.0 / found.ratio) and better.high < 1.0
+    chance = paired.paired_ratio(cells[4:], cells[:4])
+    assert not chance.is_told and "no telling apart" in chance.in_words("a", "b", "error")
+    single = paired.paired_ratio(worse[:1], cells[:1])
+    assert not single.is_told and "one seed" in single.cell()
+    assert single.to_dict()["high"] is None
+    with pytest.raises(ValueError, match="other frames of 'office'"):
+        paired.paired_ratio([frames_of(hard[:50])], cells[:1])
+    with pytest.raises(ValueError, match="2 cells cannot be paired with 1"):
+        paired.paired_ratio(worse[:2], cells[:1])
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """Seeds that scatter by 20 % about no difference: 95 of 100 intervals hold it."""
+    held = 0
+    for trial in range(100):
+        rng = np.random.default_rng(trial)
+        hard = np.exp(rng.normal(size=60))
+        sides = [
+            [frames_of(hard * np.exp(rng.normal(scale=0.2))) for _ in range(3)] for _ in range(2)
+        ]
+        held += not paired.paired_ratio(*sides).is_told
+    assert held >= 90
+
+
+def test_sizes_share_the_budget_out(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Path(arguments[0])
+    config = from_mapping(TrainConfig, yaml.safe_load(Path(arguments[2]).read_text()), "tiny")
+    config = dataclasses.replace(config, validation=ValidationConfig(fraction=0.0))
+    direct = dataclasses.replace(
+        config, network=dataclasses.replace(config.network, num_position_clusters=0)
+    )
+    rates = {2: 24.0, 0: 12.0}
+    monkeypatch.setattr(
+        teaching, "measure_rate", lambda c, *_: (rates[c.network.num_position_clusters], 24)
+    )
+    cells = [
+        Cell("a", {}, 0, dict, config),
+        Cell("b", {}, 0, dict, direct),
+        Cell("half", {}, 0, dict, config, share=0.5),
+        Cell("nothing", {}, 0, dict),
+    ]
+    # A second for 24 pictures of a, two for b's, a half for the half: 3.5 s for 24 pictures.
+    found = sizes.choose_sizes(cells, 10.5 * 3.5 / 60.0, torch.device("cpu"))
+    assert found.images == pytest.approx(10.5 * 24, abs=1)
+    assert found.images_of == {"a": 240, "b": 240, "half": 120, "nothing": 0}
+    assert found.seconds == {"a": 10.0, "b": 20.0, "half": 5.0, "nothing": 0.0}
+    with pytest.raises(MsprError, match=r"too few: an epoch of each of 3 networks.*--budget 0\.1"):
+        sizes.choose_sizes(cells, 0.02, torch.device("cpu"))
+    short = sizes.for_length(
+        dataclasses.replace(config, ema_decay=0.999, optimizer=OptimizerConfig(warmup_steps=100)),
+        800,
+    )
+    assert (short.total_images, short.optimizer.warmup_steps) == (800, 10)
+    assert short.ema_decay == pytest.approx(0.8)
+    assert len(Dataset.load(dataset).select(split="train")) == 24
+
+
+def test_another_study_is_not_mixed_into_the_folder(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "plan.json").write_text('{"setting": {"study": "ablation"}, "sizes": {}}')
+    assert mspr(["study", "scenes", *arguments, "-o", str(out)]) == 1
+    assert "holds a study begun with other study" in capsys.readouterr().err
+
+
+def test_what_needs_no_picture_is_measured_too(tmp_path: Path) -> None:
+    walks = make_tiny_dataset(tmp_path / "walks", ("office",), 20)
+    frames = measuring.measure_blind([walks], [measuring.Exam(walks)])["frames"]["office"]
+    dataset = Dataset.load(walks)
+    mean = dataset.select(split="train").positions.mean(axis=0)
+    errors = np.linalg.norm(dataset.select(split="test").positions - mean, axis=1)
+    np.testing.assert_allclose(frames["position_m"], errors, atol=1e-5)
+    # The pictures turn by two degrees a frame about one axis, in training from 0 to 30.
+    np.testing.assert_allclose(frames["orientation_deg"], [17.0, 19.0, 21.0, 23.0], atol=1e-3)
