@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mspr_ros.studies.study import Cell, CellResult, Conclusion, Setting
 
 QUESTION = "Which parts of the method matter?"
-BASE, FORCED, SINGLE = "base", "forced", "single"
+BASE, FORCED, SINGLE, BLIND = "base", "forced", "single", "blind"
 # What a study measures itself is not what a bundle for use needs besides.
 PLAIN = ("calibration.enabled=false", "validation.fraction=0.0", "network.uncertainty=none")
 # Name -> what it is called, the claim it tests, and what it changes.
@@ -39,6 +39,7 @@ VARIANTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 TITLES = {
     FORCED: ("true scene given (oracle)", "scene classification"),
     SINGLE: ("a network for each scene", "one network for all scenes"),
+    BLIND: ("mean pose, no picture", "anything learned"),
 }
 
 
@@ -72,14 +73,16 @@ def variants(setting: Setting) -> tuple[str, ...]:
 
 def plan(setting: Setting) -> list[Cell]:
     """Train the base, every variant, and a network for each scene."""
-    from mspr_ros.studies.measuring import count_frames, measurer
+    from mspr_ros.studies.measuring import count_frames, measure_blind, measurer
     from mspr_ros.studies.places import find_places
     from mspr_ros.studies.study import Cell
 
     places = find_places(setting)
     base = base_changes(setting.options.clusters)
     asked = count_frames(places.exams)
-    cells = []
+    cells = [
+        Cell(BLIND, {"variant": BLIND}, 0, lambda _: measure_blind(places.train, places.exams))
+    ]
     for seed in setting.seeds:
         cells.append(
             Cell(
@@ -166,6 +169,7 @@ def contrasts_of(setting: Setting, results: Sequence[CellResult]) -> dict[str, C
     for name in variants(setting):
         frames_of[name] = (VARIANTS[name][0], [one.values["frames"] for one in _of(name, results)])
     frames_of[FORCED] = (TITLES[FORCED][0], [one.values[FORCED] for one in _of(BASE, results)])
+    frames_of[BLIND] = (TITLES[BLIND][0], [_of(BLIND, results)[0].values["frames"]] * len(base))
     single = _of(SINGLE, results)
     if single:
         joined = [

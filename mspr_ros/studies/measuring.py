@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.errors import DatasetError
@@ -15,6 +16,7 @@ from mspr_ros.evaluation.answers import Answer, ask_localizer
 from mspr_ros.evaluation.bootstrap import contiguous_blocks
 from mspr_ros.evaluation.judging import Centroids, FrameResult, judge
 from mspr_ros.evaluation.oracle import ask_oracles
+from mspr_ros.geometry import Array
 from mspr_ros.localizer import Localizer
 
 # A failed answer's error: JSON knows no infinity, and a ratio of medians needs a number.
@@ -81,6 +83,26 @@ def measure_bundle(
             if scene in frames:
                 raise DatasetError(f"several datasets hold test frames of scene '{scene}'")
             frames[scene] = columns
+    return {"frames": frames}
+
+
+def measure_blind(train: Sequence[Path], exams: Sequence[Exam]) -> dict[str, Any]:
+    """Answer every test frame with its scene's mean training pose, without looking at it.
+
+    What a network must beat to have learned anything; `frames` as `measure_bundle` gives them.
+    """
+    poses: dict[str, tuple[Array, Array]] = {}
+    for folder in train:
+        dataset = Dataset.load(folder).select(split="train")
+        for scene in dataset.scenes:
+            seen = dataset.select(scene=scene)
+            quat = Rotation.from_quat(seen.quats_xyzw).mean().as_quat()
+            poses[scene] = seen.positions.mean(axis=0), np.asarray(quat)
+    frames: dict[str, dict[str, list[Any]]] = {}
+    for exam in exams:
+        dataset = exam.load()
+        answers = [Answer(frame.scene, *poses[frame.scene]) for frame in dataset.frames]
+        frames.update(_columns(dataset, judge(dataset, answers)))
     return {"frames": frames}
 
 

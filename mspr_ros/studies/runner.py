@@ -58,7 +58,7 @@ def run_study(
     ) as bar:
         for cell in undone:
             bar.set_postfix_str(cell.name)
-            _run_cell(cell, sizes.images_of[cell.name], setting, device)
+            _run_cell(cell, sizes.images_of.get(cell.name, 0), setting, device)
             bar.update()
     results = [read_result(_result_file(setting, cell.name)) for cell in cells]
     conclusion = study.conclude(setting, results)
@@ -143,7 +143,7 @@ def _sizes_for(
 
 
 def _announce(cells: Sequence[Cell], undone: Sequence[Cell], sizes: Sizes) -> None:
-    minutes = sum(sizes.seconds[cell.name] for cell in undone) / 60.0
+    minutes = sum(sizes.seconds.get(cell.name, 0.0) for cell in undone) / 60.0
     trained = sum(cell.config is not None for cell in undone)
     done = f", {len(cells) - len(undone)} are done" if len(undone) < len(cells) else ""
     print(
