@@ -6,13 +6,15 @@ Every line is a `mspr train CONFIG --set KEY=VALUE ...` in a process of its own 
 lines already trained are not trained again, those interrupted are resumed. Writes
 `ablation.json` and `ablation.md`. Judged on validation blocks, because the table serves to
 choose; with `--split test` on that split, for comparisons that choose nothing.
+
+For lines of one's own at a fixed number of pictures; what the paper claims is compared with
+seeds, intervals and a budget by `mspr study ablation` (docs/studies.md).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import re
 import subprocess
@@ -23,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from mspr_ros.studies.measuring import geometric_mean
+from mspr_ros.studies.study import Table
 
 
 def main() -> None:
@@ -134,10 +139,9 @@ def read_line(
     }
 
 
-def geometric_mean(row: dict[str, Any]) -> float:
-    """Give one number for a line: the geometric mean of all medians, no unit outweighs."""
-    values = [value for medians in row["medians"].values() for value in medians]
-    return math.exp(sum(math.log(value) for value in values) / len(values))
+def overall(row: dict[str, Any]) -> float:
+    """Give one number for a line: the geometric mean of all its medians."""
+    return geometric_mean([value for medians in row["medians"].values() for value in medians])
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -145,13 +149,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "no line was trained\n"
     scenes = list(rows[0]["medians"])
-    header = ["line", *(f"{scene}, m / deg" for scene in scenes), "relative", "minutes"]
-    lines = [header, ["---"] * len(header)]
+    header = ("line", *(f"{scene}, m / deg" for scene in scenes), "relative", "minutes")
+    lines = []
     for row in rows:
         medians = [f"{row['medians'][s][0]:.3f} / {row['medians'][s][1]:.2f}" for s in scenes]
-        relative = geometric_mean(row) / geometric_mean(rows[0])
-        lines.append([row["line"], *medians, f"{relative:.2f}", f"{row['minutes']:.0f}"])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+        relative = f"{overall(row) / overall(rows[0]):.2f}"
+        lines.append((row["line"], *medians, relative, f"{row['minutes']:.0f}"))
+    return Table("", header, lines).markdown()
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class Table:
         """Lay it out."""
         lines = [self.header, ("---",) * len(self.header), *self.rows]
         body = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-        return f"**{self.title}**\n\n{body}"
+        return f"**{self.title}**\n\n{body}" if self.title else body
 
 
 @dataclass(frozen=True)
