@@ -17,8 +17,8 @@ from mspr_ros.cli.main import main as mspr
 from mspr_ros.config import to_mapping
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.data.frame import Frame
-from mspr_ros.data.importers import ImportOptions
 from mspr_ros.data.label_csv import read_labels
+from mspr_ros.data.recording import ImportOptions
 from mspr_ros.training.cluster_choice import (
     FRAMES_PER_CLUSTER,
     MOST_CLUSTERS,

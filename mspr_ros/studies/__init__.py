@@ -30,5 +30,6 @@ STUDIES: dict[str, str] = {
     "scenes": "scenes",
     "label-noise": "label_noise",
     "transfer": "transfer",
+    "clusters": "clusters",
     "features": "features",
 }

@@ -23,7 +23,7 @@ def draw(figure: Figure, found: Mapping[str, Any]) -> None:
     for axes, method in zip(panels, METHODS, strict=False):
         _draw_structures(axes, scenes[scene][method])
         axes.set_title(f"{METHOD_TITLES[method]}, {sum(found['frames'].values())} frames")
-    panels[0].legend(loc="lower right")
+    figure.legend(loc="outside upper left", ncols=3)
     _draw_deletion(panels[2], found["deletion"])
 
 
