@@ -460,6 +460,17 @@ def test_camera_infos_wait_for_a_grace_period_and_report_sizes() -> None:
     assert infos.camera_for("cam", 64, 48) is None
 
 
+def test_camera_infos_of_any_number_of_names_take_bounded_memory() -> None:
+    infos = CameraInfos(False, True, 1.0, lambda text: None, ManualClock())
+    for number in range(500):
+        infos.take(info_message(frame_id=f"cam{number}"))
+        infos.is_ready(f"other{number}")
+        infos.camera_for(f"other{number}", 64, 48)
+    assert infos.camera_for("cam499", 64, 48) == CAMERA
+    tables = (infos._cameras, infos._first_asked_s, infos._warned)
+    assert [len(table) for table in tables] == [64, 64, 64]
+
+
 # Rotation ----------------------------------------------------------------------------------------
 
 

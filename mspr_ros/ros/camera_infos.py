@@ -5,12 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from sensor_msgs.msg import CameraInfo
 
 from mspr_ros.camera import CameraModel
 from mspr_ros.data.camera_info import camera_from_info
 from mspr_ros.errors import ImageError
+
+
+def keep_newest(table: dict[str, Any], most: int = 64) -> None:
+    """Drop the oldest entries of a table by frame_id: messages name as many as they like."""
+    while len(table) > most:
+        del table[next(iter(table))]
 
 
 class CameraInfos:
@@ -43,7 +50,7 @@ class CameraInfos:
         self._lock = threading.Lock()
         self._cameras: dict[str, CameraModel | None] = {}
         self._first_asked_s: dict[str, float] = {}
-        self._warned: set[str] = set()
+        self._warned: dict[str, None] = {}
 
     def take(self, info: CameraInfo) -> None:
         """Take in a message.
@@ -58,6 +65,7 @@ class CameraInfos:
         finally:
             with self._lock:
                 self._cameras[info.header.frame_id] = camera
+                keep_newest(self._cameras)
 
     def is_ready(self, frame_id: str) -> bool:
         """Say whether an image of this frame may be used now, with or without intrinsics."""
@@ -65,7 +73,9 @@ class CameraInfos:
             if not self._wanted or frame_id in self._cameras:
                 return True
             now = self._clock_s()
-            return now - self._first_asked_s.setdefault(frame_id, now) >= self._grace_s
+            waited_s = now - self._first_asked_s.setdefault(frame_id, now)
+            keep_newest(self._first_asked_s)
+            return waited_s >= self._grace_s
 
     def camera_for(self, frame_id: str, width: int, height: int) -> CameraModel | None:
         """Give the camera of an image.
@@ -80,7 +90,8 @@ class CameraInfos:
             camera = self._cameras.get(frame_id)
             is_new = frame_id not in self._warned
             if camera is None:
-                self._warned.add(frame_id)
+                self._warned[frame_id] = None
+                keep_newest(self._warned)
         if camera is None:
             if is_new and self._wanted:
                 self._warn(

@@ -11,6 +11,7 @@ from typing import Any
 
 import tf2_ros
 
+from mspr_ros.ros.camera_infos import keep_newest
 from mspr_ros.ros.conversions import ns_from_stamp
 
 ECHOES = 2000  # own stamps remembered: how far behind /tf may be heard, at the highest rate
@@ -173,6 +174,7 @@ class TfPolicy:
             return TfDecision(camera_frame, False, "publish_tf is none")
         if self._watch.quiet_s() >= self._settle_s:
             self._last[camera_frame] = self._decide(camera_frame)
+            keep_newest(self._last)
         decision = self._last.get(camera_frame)
         return self._guarded(decision) if decision else None
 
