@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,25 @@ from training_support import make_config
 from mspr_ros.cli.main import main as mspr
 from mspr_ros.config import from_mapping, to_mapping
 from mspr_ros.data.dataset import Dataset
+from mspr_ros.data.images import read_image
 from mspr_ros.errors import DatasetError, MsprError
 from mspr_ros.geometry import rotation_angle_rad
-from mspr_ros.studies import measuring, noise, paired, places, runner, scenes, sizes
+from mspr_ros.studies import (
+    conditions,
+    measuring,
+    noise,
+    paired,
+    places,
+    runner,
+    scenes,
+    sizes,
+    transfer,
+)
 from mspr_ros.studies.study import Cell, Setting
 from mspr_ros.training import teaching
 from mspr_ros.training.configuration import OptimizerConfig, TrainConfig, ValidationConfig
+from mspr_ros.training.progress_log import ProgressLog
+from mspr_ros.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -42,34 +56,41 @@ def test_an_ablation_is_broken_off_and_goes_on(
     tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    command = ["study", "ablation", *arguments, "-o", str(out), "--seeds", "2", "--quick"]
-    trained: list[str] = []
-    train = runner._train
+    command = ["study", "ablation", *arguments, "-o", str(out), "--seeds", "1", "--quick"]
+    finish = Trainer._finish_epoch
 
-    def train_few(config: object, run: Path, device: object) -> None:
-        if len(trained) == 3:
+    def stop_in_the_middle(self: Trainer, log: ProgressLog) -> None:
+        if self.run_folder.name == "single-office-seed0":
             raise KeyboardInterrupt
-        trained.append(run.name)
-        train(config, run, device)  # type: ignore[arg-type]
+        finish(self, log)
 
-    monkeypatch.setattr(runner, "_train", train_few)
+    monkeypatch.setattr(Trainer, "_finish_epoch", stop_in_the_middle)
     assert mspr(command) == 130
     done = {path.stem for path in (out / "cells").iterdir()}
-    assert done == {"blind", *trained} and len(trained) == 3
+    assert done == {"blind", "base-seed0", "direct-seed0", "single-kitchen-seed0"}
     assert not (out / "result.json").exists()
+    assert (out / "runs" / "single-office-seed0" / "last.ckpt").exists()
     before = {path: path.read_bytes() for path in (out / "cells").iterdir()}
     planned = json.loads((out / "plan.json").read_text())["sizes"]
 
-    monkeypatch.setattr(runner, "_train", train)
+    resumed, initialise = {}, Trainer.__init__
+
+    def remember(self: Trainer, config: TrainConfig, run: Path, *rest: Any, resume: bool) -> None:
+        resumed[run.name] = resume
+        initialise(self, config, run, *rest, resume=resume)
+
+    monkeypatch.setattr(Trainer, "_finish_epoch", finish)
+    monkeypatch.setattr(Trainer, "__init__", remember)
     assert mspr([*command, "--json", str(tmp_path / "copy.json")]) == 0
+    assert resumed == {"single-office-seed0": True}
     assert all(path.read_bytes() == text for path, text in before.items())
     result = json.loads((out / "result.json").read_text())
     assert result["setting"]["images"] == planned["images"]
-    assert len(result["cells"]) == 1 + 2 * (2 + 2)
+    assert len(result["cells"]) == 1 + 2 + 2
     assert result == json.loads((tmp_path / "copy.json").read_text())
     found = result["numbers"]["contrasts"]
     assert found["base"]["position_m"]["ratio"] == 1.0
-    assert found["single"]["position_m"]["num_seeds"] == 2
+    assert found["single"]["position_m"]["num_seeds"] == 1
     assert (out / "plot.png").stat().st_size > 5000
     assert "direct regression" in (out / "table.md").read_text()
     assert not list(out.rglob("*.ckpt"))
@@ -282,3 +303,40 @@ def test_what_needs_no_picture_is_measured_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(frames["position_m"], errors, atol=1e-5)
     # The pictures turn by two degrees a frame about one axis, in training from 0 to 30.
     np.testing.assert_allclose(frames["orientation_deg"], [17.0, 19.0, 21.0, 23.0], atol=1e-3)
+
+
+def test_other_conditions_repeat_the_drives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "SIZE_PX", (48, 36))
+    monkeypatch.setattr(places, "SIZE_PX", (48, 36))
+    setting = Setting(tmp_path, (), {}, (0,), 1.0, frames=6)
+    plain = conditions._test(setting, "plain", ("office",))
+    dim = conditions._test(setting, "dim", ("office",), light=conditions.LIGHTS["dim_light"])
+    wide = conditions._test(setting, "wide", ("office",), fov_deg=95.0)
+    untold = conditions._with_camera(wide, tmp_path / "untold", 70.0)
+    loaded = [Dataset.load(folder) for folder in (plain, dim, wide, untold)]
+    for one in loaded[1:]:
+        np.testing.assert_array_equal(one.positions, loaded[0].positions)
+        np.testing.assert_array_equal(one.stamps_ns, loaded[0].stamps_ns)
+    pictures = [read_image(one.frames[0].image).astype(float) for one in loaded]
+    assert pictures[1].mean() < 0.7 * pictures[0].mean()
+    assert np.abs(pictures[2] - pictures[0]).mean() > 5.0
+    np.testing.assert_array_equal(pictures[3], pictures[2])
+    focal = [one.cameras["simulator"].fx for one in loaded]
+    assert focal[3] == focal[0] > focal[2]
+
+
+def test_the_gate_is_judged_by_what_is_broken() -> None:
+    good = {"position_m": [0.1] * 4, "orientation_deg": [1.0] * 4}
+    plain = {"hall": {**good, "scene_right": [True] * 4, "accepted": [True, True, True, False]}}
+    bad = {"position_m": [0.1, 0.1, 0.4, 0.4], "orientation_deg": [1.0, 4.0, 1.0, 1.0]}
+    dim = {"hall": {**bad, "scene_right": [True] * 4, "accepted": [True, False, False, True]}}
+    base = [{"same": plain, "dim": dim}]
+    taught = conditions.Condition("dim", "dim", ())
+    found = transfer.gate_summary(taught, base)
+    assert (found["broken"], found["caught"], found["missed"]) == (0.75, pytest.approx(2 / 3), 0.0)
+    elsewhere = dataclasses.replace(taught, is_taught=False)
+    assert transfer.gate_summary(elsewhere, base)["caught"] == 0.5
+    same = transfer.gate_summary(dataclasses.replace(taught, name="same"), base)
+    assert same["caught"] is None and same["missed"] == 0.25
