@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit status."""
+    if not sys.stderr.isatty():  # a log file wants no ten bars a second (tqdm 4.66 and later)
+        os.environ.setdefault("TQDM_MININTERVAL", "30")
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = next((word for word in arguments if not word.startswith("-")), None)
     parser = build_parser(name if name in COMMANDS else None)
