@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny import make_tiny_dataset
+from tiny import make_tiny_bundle, make_tiny_dataset
 from training_support import make_config
 
 from mspr_ros.cli.main import main as mspr
@@ -227,6 +228,9 @@ def test_a_difference_is_told_where_it_is_one_and_not_where_it_is_chance() -> No
     single = paired.paired_ratio(worse[:1], cells[:1])
     assert not single.is_told and "one seed" in single.cell()
     assert single.to_dict()["high"] is None
+    # Of one given network only the frames are chance.
+    given = paired.paired_ratio(worse[:1], cells[:1], given=True)
+    assert given.num_seeds == 0 and given.is_told and given.low < 1.5 < given.high
     with pytest.raises(ValueError, match="other frames of 'office'"):
         paired.paired_ratio([frames_of(hard[:50])], cells[:1])
     with pytest.raises(ValueError, match="2 cells cannot be paired with 1"):
@@ -310,7 +314,8 @@ def test_other_conditions_repeat_the_drives(
 ) -> None:
     monkeypatch.setattr(conditions, "SIZE_PX", (48, 36))
     monkeypatch.setattr(places, "SIZE_PX", (48, 36))
-    setting = Setting(tmp_path, (), {}, (0,), 1.0, frames=6)
+    options = argparse.Namespace(world="study")
+    setting = Setting(tmp_path, (), {}, (0,), 1.0, frames=6, options=options)
     plain = conditions._test(setting, "plain", ("office",))
     dim = conditions._test(setting, "dim", ("office",), light=conditions.LIGHTS["dim_light"])
     wide = conditions._test(setting, "wide", ("office",), fov_deg=95.0)
@@ -340,3 +345,18 @@ def test_the_gate_is_judged_by_what_is_broken() -> None:
     assert transfer.gate_summary(elsewhere, base)["caught"] == 0.5
     same = transfer.gate_summary(dataclasses.replace(taught, name="same"), base)
     assert same["caught"] is None and same["missed"] == 0.25
+
+
+def test_transfer_of_a_bundle_at_hand_trains_nothing(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    dim = make_tiny_dataset(tmp_path / "dim", frames_per_scene=15)
+    out = tmp_path / "out"
+    command = ["study", "transfer", arguments[0], str(dim), *arguments[1:], "-o", str(out)]
+    assert mspr([*command, "--bundle", str(bundle), "--repair-frames", "0"]) == 0
+    assert "0 networks to train" in capsys.readouterr().out
+    result = json.loads((out / "result.json").read_text())
+    assert [cell["name"] for cell in result["cells"]] == ["base"]
+    assert result["sentence"].startswith(f"The one network in {bundle}.")
+    assert (out / "plot.png").exists()

@@ -29,7 +29,7 @@ from mspr_ros.studies.places import (
 from mspr_ros.studies.study import Setting, file_name
 
 SAME, LIGHT, ELSEWHERE = "same", "dim_light", "elsewhere"
-WORLD, ROOMS, OTHER_ROOMS = "study", ("office", "lounge"), ("office-2", "lounge-2")
+ROOMS = ("office", "lounge")
 FOV_DEG, OTHER_FOV_DEG = 70.0, 95.0
 LIGHTS = {
     LIGHT: Light(
@@ -60,27 +60,35 @@ class Condition:
     repair: Path | None = None
 
 
-def find_conditions(setting: Setting) -> tuple[Places, list[Condition]]:
+def find_conditions(
+    setting: Setting, rooms: Sequence[str] = ROOMS
+) -> tuple[Places, list[Condition]]:
     """Give what to train on, and what to meet; the plain test comes first.
 
     With datasets given, the first is trained on, and each other is a condition.
+
+    Args:
+        setting: Of the study; its options name the simulator's `world`.
+        rooms: What the simulator makes to be trained on.
     """
     if setting.datasets:
         return _given(setting)
-    places = find_places(setting, ROOMS, world=WORLD)
+    world = setting.options.world
+    places = find_places(setting, rooms, world=world)
     found = [Condition(SAME, "as trained", places.exams)]
     for name, light in LIGHTS.items():
-        test = _test(setting, name, light=light)
-        repair = _train(setting, name, ROOMS, light=light) if name == LIGHT else None
+        test = _test(setting, name, rooms, light=light)
+        repair = _train(setting, name, rooms, light=light) if name == LIGHT else None
         found.append(Condition(name, name.replace("_", " "), (Exam(test),), repair=repair))
-    wide = _test(setting, "wide", fov_deg=OTHER_FOV_DEG)
+    wide = _test(setting, "wide", rooms, fov_deg=OTHER_FOV_DEG)
     found.append(Condition("wide", "wider lens, told", (Exam(wide),)))
-    untold = _with_camera(wide, wide.with_name("study_wide_untold"), FOV_DEG)
+    untold = _with_camera(wide, wide.with_name(f"{wide.name}_untold"), FOV_DEG)
     found.append(Condition("wide_untold", "wider lens, told wrongly", (Exam(untold),)))
-    held = _test(setting, "handheld", handheld=True)
+    held = _test(setting, "handheld", rooms, handheld=True)
     found.append(Condition("handheld", "in a hand", (Exam(held),)))
-    others = _test(setting, ELSEWHERE, OTHER_ROOMS)
-    repair = _train(setting, ELSEWHERE, OTHER_ROOMS)
+    other_rooms = tuple(f"{room}-2" for room in rooms)
+    others = _test(setting, ELSEWHERE, other_rooms)
+    repair = _train(setting, ELSEWHERE, other_rooms)
     found.append(Condition(ELSEWHERE, "other rooms", (Exam(others),), False, False, repair=repair))
     street = _test(setting, "outdoors", ("street",))
     found.append(Condition("outdoors", "outdoors", (Exam(street),), False, False))
@@ -101,11 +109,11 @@ def _given(setting: Setting) -> tuple[Places, list[Condition]]:
     return places, found
 
 
-def _test(setting: Setting, name: str, scenes: Sequence[str] = ROOMS, **options: Any) -> Path:
+def _test(setting: Setting, name: str, scenes: Sequence[str], **options: Any) -> Path:
     return simulated(
         setting,
-        f"study_{name}_test",
-        world=WORLD,
+        f"{setting.options.world}_{name}_test",
+        world=setting.options.world,
         scenes=scenes,
         seed=TEST_SEED,
         frames=test_frames(setting),
@@ -119,8 +127,8 @@ def _train(setting: Setting, name: str, scenes: Sequence[str], **options: Any) -
     """Make frames to repair with: drives of their own."""
     return simulated(
         setting,
-        f"study_{name}_train",
-        world=WORLD,
+        f"{setting.options.world}_{name}_train",
+        world=setting.options.world,
         scenes=scenes,
         seed=TRAIN_SEED + 100,
         **options,

@@ -49,7 +49,12 @@ class Contrast:
 
 
 def contrast(
-    changed: str, reference: str, frames: Sequence[Frames], reference_frames: Sequence[Frames]
+    changed: str,
+    reference: str,
+    frames: Sequence[Frames],
+    reference_frames: Sequence[Frames],
+    *,
+    given: bool = False,
 ) -> Contrast:
     """Compare cells seed by seed; see `paired_ratio`."""
     pairs = [medians({"frames": one}) for one in frames]
@@ -57,7 +62,7 @@ def contrast(
         changed,
         reference,
         (geometric_mean([m for m, _ in pairs]), geometric_mean([deg for _, deg in pairs])),
-        {kind: paired_ratio(frames, reference_frames, kind) for kind in KINDS},
+        {kind: paired_ratio(frames, reference_frames, kind, given=given) for kind in KINDS},
     )
 
 
@@ -88,7 +93,7 @@ def draw_contrasts(figure: FigureBase, contrasts: Sequence[Contrast]) -> None:
         for row, one in enumerate(contrasts):
             found = one.differences[kind]
             color = FAILURE_COLOR if found.is_told else ESTIMATED_COLOR
-            if found.num_seeds > 1:
+            if found.num_seeds != 1:
                 axes.plot([found.low, found.high], [row, row], color=color, linewidth=2.5)
             axes.plot([found.ratio], [row], "o", color=color)
         axes.axvline(1.0, color="#3b3b3b", linewidth=1.0)

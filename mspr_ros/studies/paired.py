@@ -4,7 +4,8 @@ Two things make a difference uncertain: another seed would have trained another 
 other test frames would have been other questions. The first is Student's interval of the mean
 over seeds of the paired differences, the second the spread of that mean under resampling blocks
 of time; half widths add in squares, on the logarithm of the ratio of medians. With one seed
-there is no telling what chance did, and the interval says so by being infinite.
+there is no telling what chance did, and the interval says so by being infinite. Where the
+question is about one given network, whatever made it, only the test frames are chance.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mspr_ros.evaluation.metrics import json_safe
 from mspr_ros.geometry import Array
 
 LEVEL = 0.95
+TAIL = 0.5 + LEVEL / 2.0
 NUM_RESAMPLES = 500
 _LEAST = {"position_m": 1e-4, "orientation_deg": 1e-3}
 KINDS = {"position_m": "position error", "orientation_deg": "orientation error"}
@@ -33,7 +35,7 @@ class Difference:
     Args:
         ratio: Geometric mean over seeds and scenes; below 1 the changed network is better.
         low, high: Interval at `LEVEL`; 0 and inf where one seed tells nothing.
-        num_seeds, num_blocks: What it rests on.
+        num_seeds, num_blocks: What it rests on; 0 seeds: one network that was given.
     """
 
     ratio: float
@@ -49,7 +51,7 @@ class Difference:
 
     def in_words(self, changed: str, reference: str, what: str) -> str:
         """Say it in a clause, with how sure it is."""
-        if self.num_seeds < 2:
+        if self.num_seeds == 1:
             return (
                 f"{changed}: {what} {self.ratio:.2f} x that of {reference}, with one seed no "
                 "telling what of it is chance"
@@ -62,7 +64,7 @@ class Difference:
 
     def cell(self) -> str:
         """Give it for a table."""
-        if self.num_seeds < 2:
+        if self.num_seeds == 1:
             return f"{self.ratio:.2f} (one seed)"
         mark = "" if self.is_told else " ="
         return f"{self.ratio:.2f} [{self.low:.2f}, {self.high:.2f}]{mark}"
@@ -81,6 +83,7 @@ def paired_ratio(
     reference: Sequence[Frames],
     kind: str = "position_m",
     *,
+    given: bool = False,
     seed: int = 0,
 ) -> Difference:
     """Compare cells of the same seeds on the same frames.
@@ -89,6 +92,7 @@ def paired_ratio(
         changed: `values["frames"]` of one cell a seed.
         reference: Those compared with, in the same order of seeds, of the same frames.
         kind: `position_m` or `orientation_deg`.
+        given: Whether the question is about these very networks, not about training.
         seed: Of the resampling.
 
     Raises:
@@ -105,18 +109,17 @@ def paired_ratio(
     blocks = {scene: np.asarray(reference[0][scene]["block"]) for scene in scenes}
     by_seed = _log_ratios(pairs, {scene: None for scene in scenes}, _LEAST[kind])
     centre, num_blocks = float(by_seed.mean()), sum(len(np.unique(b)) for b in blocks.values())
-    if len(by_seed) < 2:
+    if len(by_seed) < 2 and not given:
         return Difference(math.exp(centre), 0.0, math.inf, 1, num_blocks)
-    tail = 0.5 + LEVEL / 2.0
-    over_seeds = stats.t.ppf(tail, len(by_seed) - 1) * by_seed.std(ddof=1)
-    half = math.hypot(
-        float(over_seeds) / math.sqrt(len(by_seed)), _over_blocks(pairs, blocks, kind, seed)
-    )
+    half = _over_blocks(pairs, blocks, kind, seed)
+    if not given:
+        spread = float(by_seed.std(ddof=1)) / math.sqrt(len(by_seed))
+        half = math.hypot(half, float(stats.t.ppf(TAIL, len(by_seed) - 1)) * spread)
     return Difference(
         math.exp(centre),
         math.exp(centre - half),
         math.exp(min(centre + half, 700.0)),
-        len(by_seed),
+        0 if given else len(by_seed),
         num_blocks,
     )
 
@@ -160,4 +163,4 @@ def _over_blocks(
         }
         draws.append(_log_ratios(pairs, chosen, _LEAST[kind]).mean())
     freedom = max(1, sum(len(those) - 1 for those in members.values()))
-    return float(stats.t.ppf(0.5 + LEVEL / 2.0, freedom) * np.std(draws))
+    return float(stats.t.ppf(TAIL, freedom) * np.std(draws))
