@@ -30,6 +30,7 @@ STUDIES: dict[str, str] = {
     "scenes": "scenes",
     "label-noise": "label_noise",
     "transfer": "transfer",
+    "first": "first",
     "clusters": "clusters",
     "features": "features",
 }

@@ -196,7 +196,9 @@ def draw(figure: Figure, found: Found) -> None:
         draw_contrasts(below, [_named(one) for one in found.contrasts])
         _draw_rule(above, found.poses)
     else:
-        _draw_rule(figure, {**found.poses, **found.labels})
+        published = {f"{name}, published": one for name, one in found.labels.items()}
+        figure.set_size_inches(10.0, 4.6)
+        _draw_rule(figure, {**found.poses, **published})
 
 
 def _named(one: Contrast) -> Contrast:
