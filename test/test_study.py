@@ -360,3 +360,14 @@ def test_transfer_of_a_bundle_at_hand_trains_nothing(
     assert [cell["name"] for cell in result["cells"]] == ["base"]
     assert result["sentence"].startswith(f"The one network in {bundle}.")
     assert (out / "plot.png").exists()
+
+
+def test_costs_of_many_scenes_need_no_training(tmp_path: Path, arguments: list[str]) -> None:
+    out = tmp_path / "out"
+    command = ["study", "scenes", *arguments[1:], "-o", str(out), "--most", "16", "--costs-only"]
+    assert mspr(command) == 0
+    found = json.loads((out / "result.json").read_text())["numbers"]["costs"]
+    assert list(found) == ["2", "4", "8", "16"]
+    # Two queries of 32 and nothing else learned for every further scene.
+    assert found["16"]["parameters"] - found["8"]["parameters"] == 8 * 2 * 32
+    assert all(one["cpu_ms"] > 0.0 and one["weights_mb"] > 0.1 for one in found.values())

@@ -13,6 +13,8 @@ from mspr_ros.studies.measuring import geometric_mean, medians
 from mspr_ros.studies.paired import KINDS, Difference, Frames, paired_ratio
 from mspr_ros.studies.study import Table
 
+_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -83,6 +85,13 @@ def contrast_table(title: str, contrasts: Sequence[Contrast]) -> Table:
     return Table(title, header, rows)
 
 
+def _extent(found: Difference) -> tuple[float, float]:
+    """Give what is drawn of a difference, and of an interval too wide for any plot a part."""
+    if found.num_seeds == 1:
+        return found.ratio, found.ratio
+    return max(found.low, 0.02), min(found.high, 50.0)
+
+
 def draw_contrasts(figure: FigureBase, contrasts: Sequence[Contrast]) -> None:
     """Draw a ratio and its interval a line: right of 1 the change makes it worse."""
     if isinstance(figure, Figure):
@@ -98,6 +107,10 @@ def draw_contrasts(figure: FigureBase, contrasts: Sequence[Contrast]) -> None:
             axes.plot([found.ratio], [row], "o", color=color)
         axes.axvline(1.0, color="#3b3b3b", linewidth=1.0)
         axes.set_xscale("log")
+        axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+        axes.minorticks_off()
+        bounds = [bound for one in contrasts for bound in _extent(one.differences[kind])]
+        axes.set_xlim(0.9 * min(0.5, *bounds), 1.1 * max(2.0, *bounds))
         axes.set_title(title)
         axes.set_xlabel("ratio to the reference (below 1: better)")
     panels[0].set_yticks(range(len(labels)), labels)

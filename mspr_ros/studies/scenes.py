@@ -9,7 +9,6 @@ rooms that no picture tells apart, and the two overlapping parts of a hall.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,6 @@ MANY, SINGLE = "many", "single"
 SAMPLED = 4
 HARD = {"twins": ("corridor", "corridor-twin"), "overlap": ("hall-west", "hall-east")}
 FROZEN = ("frozen_parts=[backbone]", "frozen_backbone_stages=-1", "freeze_batch_norm=false")
-_TIMED, _WARM_UP = 15, 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--train-backbone", action="store_true", help="as the configuration says, not frozen"
+    )
+    parser.add_argument(
+        "--costs-only", action="store_true", help="latency and memory alone; trains nothing"
     )
 
 
@@ -51,8 +52,11 @@ def plan(setting: Setting) -> list[Cell]:
     """Train a network for every number of scenes, for sampled scenes alone, and the hard cases."""
     from mspr_ros.studies.ablation import PLAIN
     from mspr_ros.studies.measuring import count_frames
+    from mspr_ros.studies.scenes_costs import cost_cells
     from mspr_ros.studies.study import Cell
 
+    if setting.options.costs_only:
+        return cost_cells(setting, scene_counts(setting.options.most))
     places = _places(setting)
     groups: dict[str, tuple[Places, dict[str, Any]]] = {}
     for count in scene_counts(len(places.scenes)):
@@ -118,40 +122,24 @@ def _only(places: Places, scenes: Sequence[str]) -> Places:
 
 
 def _measure(run: Path, *, exams: Sequence[Exam], device: str) -> dict[str, Any]:
-    from mspr_ros.studies.measuring import measure_bundle
-
-    values = measure_bundle(run / "bundle", exams, device=device)
-    return {**values, **costs(run / "bundle", exams[0], device)}
-
-
-def costs(bundle: Path, exam: Exam, device: str) -> dict[str, float]:
-    """Measure what a bundle's answer costs: `latency_ms` (median), `parameters`, `weights_mb`."""
-    import numpy as np
-
     from mspr_ros.data.images import read_image
-    from mspr_ros.localizer import Localizer
+    from mspr_ros.studies.measuring import measure_bundle
+    from mspr_ros.studies.scenes_costs import measure_costs
 
-    localizer, dataset = Localizer.load(bundle, device=device), exam.load()
+    values, dataset = measure_bundle(run / "bundle", exams, device=device), exams[0].load()
     frame = dataset.frames[0]
     image, camera = read_image(frame.image), dataset.camera_of(frame)
-    times = []
-    for _ in range(_WARM_UP + _TIMED):
-        started = time.perf_counter()
-        localizer.localize(image, camera)
-        times.append(time.perf_counter() - started)
-    tensors = [*localizer.network.parameters(), *localizer.network.buffers()]
-    return {
-        "latency_ms": round(1000.0 * float(np.median(times[_WARM_UP:])), 2),
-        "parameters": sum(p.numel() for p in localizer.network.parameters()),
-        "weights_mb": round(sum(t.numel() * t.element_size() for t in tensors) / 1e6, 2),
-    }
+    return {**values, **measure_costs(run / "bundle", image, camera, device)}
 
 
 def conclude(setting: Setting, results: list[CellResult]) -> Conclusion:
     """Say what more scenes cost, against networks of their own, and how the hard cases go."""
     from mspr_ros.studies.contrasts import contrast_table
+    from mspr_ros.studies.scenes_costs import conclude_costs
     from mspr_ros.studies.study import Conclusion, Table
 
+    if setting.options.costs_only:
+        return conclude_costs(results)
     counts = sorted({one.factors["count"] for one in _of(MANY, results)})
     contrasts = {count: _against_singles(setting, count, results) for count in counts}
     summaries = {str(count): _summary(_with_count(count, results)) for count in counts}
@@ -219,6 +207,7 @@ def _summary(cells: Sequence[CellResult]) -> dict[str, Any]:
         "scene_accuracy": sum(right) / len(right),
         "scene_accuracy_by_seed": right,
         "latency_ms": sorted(one.values["latency_ms"] for one in cells)[len(cells) // 2],
+        "cpu_ms": sorted(one.values["cpu_ms"] for one in cells)[len(cells) // 2],
         "parameters": cells[0].values["parameters"],
         "weights_mb": cells[0].values["weights_mb"],
     }
