@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.studies.measuring import Exam
 from mspr_ros.studies.study import Setting
+
+if TYPE_CHECKING:
+    from mspr_ros.simulator.world import World
 
 SIZE_PX = (160, 120)
 # Seeds of drives: no two purposes share one.
@@ -113,9 +117,7 @@ def simulated(
         return folder
     import cv2
 
-    from mspr_ros.simulator.drive import planner
     from mspr_ros.simulator.recording import pinhole, record
-    from mspr_ros.simulator.world import World
 
     cv2.setNumThreads(1)
     total = (frames or setting.frames) * len(scenes)
@@ -124,7 +126,7 @@ def simulated(
     ) as bar:
         record(
             folder,
-            world=World(world),  # not `build`, which would keep every room ever made
+            world=_world_of(world, tuple(scenes)),
             camera=pinhole(*SIZE_PX, fov_deg),
             frames=total,
             seed=seed,
@@ -135,5 +137,14 @@ def simulated(
             progress=bar.update,
             **options,
         )
-    planner.cache_clear()
     return folder
+
+
+@functools.lru_cache(maxsize=1)
+def _world_of(name: str, scenes: tuple[str, ...]) -> World:
+    """Keep the rooms of the last dataset for the next, and no others: each takes 30 MB."""
+    from mspr_ros.simulator.drive import planner
+    from mspr_ros.simulator.world import World
+
+    planner.cache_clear()
+    return World(name)
