@@ -30,7 +30,7 @@ from mspr_ros.studies import (
     runner,
     scenes,
     sizes,
-    transfer,
+    transfer_findings,
 )
 from mspr_ros.studies.study import Cell, Setting
 from mspr_ros.training import teaching
@@ -339,11 +339,11 @@ def test_the_gate_is_judged_by_what_is_broken() -> None:
     dim = {"hall": {**bad, "scene_right": [True] * 4, "accepted": [True, False, False, True]}}
     base = [{"same": plain, "dim": dim}]
     taught = conditions.Condition("dim", "dim", ())
-    found = transfer.gate_summary(taught, base)
+    found = transfer_findings.gate_summary(taught, base)
     assert (found["broken"], found["caught"], found["missed"]) == (0.75, pytest.approx(2 / 3), 0.0)
     elsewhere = dataclasses.replace(taught, is_taught=False)
-    assert transfer.gate_summary(elsewhere, base)["caught"] == 0.5
-    same = transfer.gate_summary(dataclasses.replace(taught, name="same"), base)
+    assert transfer_findings.gate_summary(elsewhere, base)["caught"] == 0.5
+    same = transfer_findings.gate_summary(dataclasses.replace(taught, name="same"), base)
     assert same["caught"] is None and same["missed"] == 0.25
 
 
