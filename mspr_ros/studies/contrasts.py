@@ -43,11 +43,9 @@ class Contrast:
         }
 
     def in_words(self) -> str:
-        """Say both differences."""
-        return "; ".join(
-            found.in_words(self.changed, self.reference, KINDS[kind])
-            for kind, found in self.differences.items()
-        )
+        """Say both differences, each with how sure it is."""
+        said = [f"{KINDS[kind]} {found.verdict()}" for kind, found in self.differences.items()]
+        return f"{self.changed} against {self.reference}: {', '.join(said)}"
 
 
 def contrast(

@@ -49,18 +49,14 @@ class Difference:
         """Whether the interval leaves out 'no difference'."""
         return self.low > 1.0 or self.high < 1.0
 
-    def in_words(self, changed: str, reference: str, what: str) -> str:
-        """Say it in a clause, with how sure it is."""
+    def verdict(self) -> str:
+        """Say it in a few words: the ratio, its interval, and what that means."""
         if self.num_seeds == 1:
-            return (
-                f"{changed}: {what} {self.ratio:.2f} x that of {reference}, with one seed no "
-                "telling what of it is chance"
-            )
-        interval = f"{self.ratio:.2f} x [{self.low:.2f}, {self.high:.2f}]"
-        if not self.is_told:
-            return f"{changed} and {reference}: no telling apart by {what} ({interval})"
-        word = "worse" if self.ratio > 1.0 else "better"
-        return f"{changed} {word} than {reference} by {what} ({interval})"
+            return f"{self.ratio:.2f} x (one seed: no telling what is chance)"
+        word = "no telling apart"
+        if self.is_told:
+            word = "worse" if self.ratio > 1.0 else "better"
+        return f"{self.ratio:.2f} x [{self.low:.2f}, {self.high:.2f}] ({word})"
 
     def cell(self) -> str:
         """Give it for a table."""

@@ -13,7 +13,7 @@ from mspr_ros.studies.conditions import SAME, Condition, find_conditions
 from mspr_ros.studies.contrasts import Contrast, contrast, contrast_table, draw_contrasts
 from mspr_ros.studies.measuring import geometric_mean, medians, share
 from mspr_ros.studies.study import CellResult, Conclusion, Setting, Table
-from mspr_ros.studies.transfer import BASE
+from mspr_ros.studies.transfer import BASE, REPAIR
 
 # A frame is broken where an error is so many times the median as trained.
 BROKEN = 3.0
@@ -47,7 +47,9 @@ def conclude_transfer(
         f"Breaks: {'; '.join(worse) or 'not paired'}. Gate: {'; '.join(caught)}. "
         f"Repair: {'; '.join(repaired) or 'not tried'}."
     )
-    tables = [_gate_table(gates), _repair_table(conditions, results)]
+    tables = [_gate_table(gates)]
+    if any(one.factors["network"] == REPAIR for one in results):
+        tables.append(_repair_table(conditions, results))
     if breaks:
         tables.insert(0, contrast_table("The same drives under other conditions", breaks))
     if repairs:
