@@ -9,7 +9,8 @@ from typing import Any
 
 from mspr_ros.studies import STUDIES
 
-BASE_CONFIG = "config/train/small.yaml"
+# For datasets that are given, and for the simulator's places.
+GIVEN_CONFIG, SIMULATOR_CONFIG = "config/train/small.yaml", "config/train/demo.yaml"
 # What every study has; the rest of the arguments are the study's own.
 _COMMON = {
     *("command", "run", "json", "study", "datasets", "output", "budget", "seeds", "config"),
@@ -43,7 +44,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(%(default)s)")
     parser.add_argument(
-        "--config", type=Path, help=f"training configuration to start from ({BASE_CONFIG})"
+        "--config",
+        type=Path,
+        help=f"training configuration to start from ({GIVEN_CONFIG}; without datasets "
+        f"{SIMULATOR_CONFIG})",
     )
     parser.add_argument(
         "--set",
@@ -75,7 +79,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.seeds < 1 or args.budget <= 0.0 or args.frames < 20:
         raise ConfigError("--seeds is at least 1, --budget above 0 and --frames at least 20")
-    base = load_yaml(args.config or shared_path(BASE_CONFIG))
+    base = load_yaml(
+        args.config or shared_path(GIVEN_CONFIG if args.datasets else SIMULATOR_CONFIG)
+    )
     for change in args.set:
         set_key(base, change)
     own = {key: value for key, value in vars(args).items() if key not in _COMMON}
