@@ -34,7 +34,7 @@ LABELS = Path(__file__).parents[2] / "shared/labels"
 
 
 def walk(
-    size_m: float, turn_deg: float, rounds: float = 4.0, count: int = 1000
+    size_m: float, turn_deg: float, rounds: float = 8.0, count: int = 3000
 ) -> tuple[np.ndarray, np.ndarray]:
     """Wind through a square, looking to and fro: smooth, and never the same way twice."""
     time = rounds * np.linspace(0.0, 1.0, count)
@@ -72,9 +72,9 @@ def test_the_rule_holds_and_is_met_by_no_fewer() -> None:
 
 def test_a_place_driven_more_densely_can_use_more_clusters() -> None:
     """More frames of the same drive say nothing new of a place; more rounds through it do."""
-    once, twice_as_often = weigh(*walk(20.0, 100.0, 1.0)), weigh(*walk(20.0, 100.0, 1.0, 2000))
-    densely = weigh(*walk(20.0, 100.0, 4.0))
-    assert once.positions == twice_as_often.positions < densely.positions
+    once, thrice_as_often = weigh(*walk(20.0, 100.0, 1.0, 1000)), weigh(*walk(20.0, 100.0, 1.0))
+    densely = weigh(*walk(20.0, 100.0))
+    assert once.positions == thrice_as_often.positions < densely.positions
     assert once.expected_m > 1.5 * densely.expected_m
 
 

@@ -13,6 +13,8 @@ from training_support import make_config
 
 from mspr_ros.cli.main import main as mspr
 from mspr_ros.config import to_mapping
+from mspr_ros.studies import paired, sizes
+from mspr_ros.training import cluster_choice, teaching
 
 
 def write_config(path: Path, dataset: Path) -> Path:
@@ -40,13 +42,17 @@ def write_labels(path: Path, scene: str) -> Path:
 def test_the_rule_is_compared_with_every_fixed_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mspr_ros.training.cluster_choice.choose_clusters", lambda *_: (2, 1))
+    monkeypatch.setattr(cluster_choice, "choose_clusters", lambda *_: (2, 1))
+    # Sizes that do not depend on how busy the machine is.
+    monkeypatch.setattr(teaching, "measure_rate", lambda *_: (20.0, 24))
+    monkeypatch.setattr(sizes, "CELL_SECONDS", 0.0)
+    monkeypatch.setattr(paired, "NUM_RESAMPLES", 20)
     dataset = make_tiny_dataset(tmp_path / "walks", scenes=("kitchen",))
     labels = write_labels(tmp_path / "chess.csv", "chess")
     out = tmp_path / "out"
     config = write_config(tmp_path / "tiny.yaml", dataset)
     command = ["study", "clusters", str(dataset), "-o", str(out), "--seeds", "2", "--quick"]
-    command += ["--config", str(config), "--budget", "0.6", "--device", "cpu"]
+    command += ["--config", str(config), "--budget", "0.2", "--device", "cpu"]
     assert mspr([*command, "--labels", str(labels)]) == 0
     result = json.loads((out / "result.json").read_text())
     names = {cell["name"] for cell in result["cells"]}

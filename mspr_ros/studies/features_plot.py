@@ -23,7 +23,7 @@ def draw(figure: Figure, found: Mapping[str, Any]) -> None:
     for axes, method in zip(panels, METHODS, strict=False):
         _draw_structures(axes, scenes[scene][method])
         axes.set_title(f"{METHOD_TITLES[method]}, {sum(found['frames'].values())} frames")
-    figure.legend(loc="outside upper left", ncols=3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     _draw_deletion(panels[2], found["deletion"])
 
 

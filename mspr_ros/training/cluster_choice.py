@@ -30,7 +30,7 @@ from mspr_ros.network.clustering import (
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.lesson import load_datasets
 
-RATIO = 8.0
+RATIO = 12.0
 MOST_CLUSTERS = 8
 FRAMES_PER_CLUSTER = 50
 # Nothing finer is expected of a residual, however densely a place was driven: about what networks
