@@ -110,6 +110,6 @@ def draw_contrasts(figure: FigureBase, contrasts: Sequence[Contrast]) -> None:
         bounds = [bound for one in contrasts for bound in _extent(one.differences[kind])]
         axes.set_xlim(0.9 * min(0.5, *bounds), 1.1 * max(2.0, *bounds))
         axes.set_title(title)
-        axes.set_xlabel("ratio to the reference (below 1: better)")
+        axes.set_xlabel("ratio (below 1: better)")
     panels[0].set_yticks(range(len(labels)), labels)
     panels[0].invert_yaxis()

@@ -55,6 +55,7 @@ def write_report(
                 "frames": setting.frames,
                 "quick": setting.quick,
                 "images": sizes.images,
+                "options": {key: str(value) for key, value in vars(setting.options).items()},
                 "base": setting.base,
             },
             "cells": [
