@@ -245,6 +245,8 @@ def _prototype_bytes(prototypes: Prototypes) -> bytes:
         "scene": prototypes.scene.astype(np.int64),
         "position": prototypes.position.astype(single),
         "quat_xyzw": prototypes.quat_xyzw.astype(single),
+        "embedding_mean": prototypes.embedding_mean.astype(single),
+        "span": prototypes.span.astype(single),
     }
     return safetensors.torch.save(
         {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
@@ -270,6 +272,7 @@ def _read_prototypes(path: Path, num_scenes: int) -> Prototypes:
         "descriptor": (count, dimensions),
         "position": (count, 3),
         "quat_xyzw": (count, 4),
+        "embedding_mean": arrays["span"].shape[:1],
     }
     wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
     if wrong or (count and not 0 <= scene.min() <= scene.max() < num_scenes):

@@ -182,24 +182,29 @@ def test_a_split_vote_widens_the_covariance_along_the_split() -> None:
 
 def test_prototypes_know_their_own_and_no_others() -> None:
     rng = np.random.default_rng(0)
-    mixing = rng.normal(size=(4, 80))
+    looks, thoughts = rng.normal(size=(4, 80)), rng.normal(size=(4, 40))
     place = rng.uniform(size=(300, 4))
-    descriptor = place @ mixing + 0.01 * rng.normal(size=(300, 80))
+    descriptor = place @ looks + 0.01 * rng.normal(size=(300, 80))
+    embedding = place @ thoughts + 0.01 * rng.normal(size=(300, 40))
     position = place[:, :3] * 5.0
     quat = np.tile([0.0, 0.0, 0.0, 1.0], (300, 1))
     scene = np.zeros(300, dtype=np.int64)
-    prototypes = choose_prototypes(descriptor, scene, position, quat, per_scene=60)
+    prototypes = choose_prototypes(descriptor, embedding, scene, position, quat, per_scene=60)
     assert len(prototypes.scene) == 60 and prototypes.descriptor.shape[1] <= 48
     again = rng.uniform(0.2, 0.8, size=(50, 4))
-    own = prototypes.compare(again @ mixing, scene[:50], again[:, :3] * 5.0, quat[:50])
-    other = prototypes.compare(
-        again @ rng.normal(size=(4, 80)), scene[:50], again[:, :3] * 5.0, quat[:50]
-    )
+    first, poses = scene[:50], (again[:, :3] * 5.0, quat[:50])
+    own = prototypes.compare(again @ looks, again @ thoughts, first, *poses)
+    other = prototypes.compare(again @ rng.normal(size=(4, 80)), again @ thoughts, first, *poses)
     assert own.distance.max() < other.distance.min()
     assert own.strangeness.max() < other.strangeness.min()
-    wrong = prototypes.compare(again @ mixing, scene[:50], again[::-1, :3] * 5.0, quat[:50])
+    np.testing.assert_array_equal(own.novelty, other.novelty)
+    alike = prototypes.compare(again @ looks, again @ rng.normal(size=(4, 40)), first, *poses)
+    assert own.novelty.max() < alike.novelty.min()
+    wrong = prototypes.compare(
+        again @ looks, again @ thoughts, first, again[::-1, :3] * 5.0, quat[:50]
+    )
     assert np.median(wrong.position_gap) > 1.5 * np.median(own.position_gap)
-    missing = prototypes.compare(again @ mixing, scene[:50] + 1, again[:, :3], quat[:50])
+    missing = prototypes.compare(again @ looks, again @ thoughts, first + 1, *poses)
     assert np.isinf(missing.distance).all()
 
 

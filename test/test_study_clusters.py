@@ -47,17 +47,17 @@ def test_the_rule_is_compared_with_every_fixed_number(
     monkeypatch.setattr(teaching, "measure_rate", lambda *_: (20.0, 24))
     monkeypatch.setattr(sizes, "CELL_SECONDS", 0.0)
     monkeypatch.setattr(paired, "NUM_RESAMPLES", 20)
-    dataset = make_tiny_dataset(tmp_path / "walks", scenes=("kitchen",))
+    dataset = make_tiny_dataset(tmp_path / "walks", scenes=("kitchen",), frames_per_scene=15)
     labels = write_labels(tmp_path / "chess.csv", "chess")
     out = tmp_path / "out"
     config = write_config(tmp_path / "tiny.yaml", dataset)
-    command = ["study", "clusters", str(dataset), "-o", str(out), "--seeds", "2", "--quick"]
+    command = ["study", "clusters", str(dataset), "-o", str(out), "--seeds", "1", "--quick"]
     command += ["--config", str(config), "--budget", "0.2", "--device", "cpu"]
     assert mspr([*command, "--labels", str(labels)]) == 0
     result = json.loads((out / "result.json").read_text())
     names = {cell["name"] for cell in result["cells"]}
     pairs = ("1_1", "4_4", "2_1")
-    assert names == {"poses", *(f"kitchen-{p}-seed{seed}" for p in pairs for seed in (0, 1))}
+    assert names == {"poses", *(f"kitchen-{pair}-seed0" for pair in pairs)}
     found = result["numbers"]
     assert {line["clusters"] for line in found["lines"] if line["auto"]} == {"2/1"}
     of = {line["clusters"]: line for line in found["lines"]}
@@ -67,8 +67,8 @@ def test_the_rule_is_compared_with_every_fixed_number(
     # With one cluster there is none to be told.
     assert of["1/1"]["told"] == pytest.approx(of["1/1"]["error"], rel=1e-3)
     assert [one["reference"] for one in found["contrasts"]] == ["1/1", "4/4", "2/1"]
-    same = found["contrasts"][-1]["position_m"]
-    assert same["ratio"] == 1.0 and found["contrasts"][0]["position_m"]["num_seeds"] == 2
+    assert found["contrasts"][-1]["position_m"]["ratio"] == 1.0
+    assert "no telling what of it is chance" in result["sentence"].replace("with one seed ", "")
     assert found["labels"]["chess"]["positions"] >= 1
     page = (out / "table.md").read_text()
     assert "2/1 (auto)" in page and "the paper's" in page and "1/2" in page

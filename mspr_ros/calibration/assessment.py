@@ -153,9 +153,9 @@ def compare(prototypes: Prototypes | None, signals: Signals) -> Comparison | Non
     """Compare answers with the prototypes, where there are any."""
     if prototypes is None:
         return None
-    assert signals.descriptor is not None, "prototypes need the image's descriptor"
+    assert signals.descriptor is not None and signals.embedding is not None
     return prototypes.compare(
-        signals.descriptor, signals.scene, signals.position, signals.quat_xyzw
+        signals.descriptor, signals.embedding, signals.scene, signals.position, signals.quat_xyzw
     )
 
 
@@ -187,21 +187,27 @@ def calibrated_covariance(
 
 
 def raw_known(comparison: Comparison) -> Array:
-    """Give what tells unknown places, (N, 2): log distance and log strangeness."""
+    """Give what tells unknown places, (N, 3): logs of distance, strangeness and novelty."""
     distance = np.minimum(comparison.distance, 1e6) + 1e-3
-    return np.log(np.stack([distance, comparison.strangeness + 1e-6], axis=1))
+    rest = (comparison.strangeness + 1e-6, comparison.novelty + 1e-6)
+    return np.log(np.stack([distance, *rest], axis=1))
 
 
 def known_score(
     calibration: Calibration, signals: Signals, comparison: Comparison | None
 ) -> Array:
-    """Give the (N,) familiarity of the images; NaN without prototypes."""
+    """Give the (N,) familiarity of the images; NaN without prototypes.
+
+    The lesser of two: of the looks (distance and strangeness), and of what the decoders make of
+    them. Other rooms look alike, spoiled pictures may not seem novel.
+    """
     if comparison is None:
         return np.full(len(signals), np.nan)
     infos = [calibration.scenes[number] for number in signals.scene]
     mean = np.array([info.known_mean for info in infos])
     deviation = np.array([info.known_deviation for info in infos])
-    return np.asarray(((mean - raw_known(comparison)) / deviation).mean(axis=1))
+    familiar = (mean - raw_known(comparison)) / deviation
+    return np.asarray(np.minimum(familiar[:, :2].mean(axis=1), familiar[:, 2]))
 
 
 def confidence_of(coefficients: tuple[float, ...], terms: Array) -> Array:

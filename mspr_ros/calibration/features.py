@@ -47,6 +47,7 @@ def feature_names(signals: Signals, *, has_prototypes: bool) -> tuple[str, ...]:
         "orientation_sigma": signals.orientation_factor is not None,
         "distance": has_prototypes,
         "strangeness": has_prototypes,
+        "novelty": has_prototypes,
         "position_gap": has_prototypes,
         "orientation_gap": has_prototypes,
         "scene_entropy": signals.scene_logits.shape[1] > 1,
@@ -88,6 +89,8 @@ def _feature(
         return np.asarray(np.log(np.minimum(comparison.distance, _FAR) + 1e-3))
     if name == "strangeness":
         return np.asarray(np.log(comparison.strangeness + 1e-6))
+    if name == "novelty":
+        return np.asarray(np.log(comparison.novelty + 1e-6))
     if name == "position_gap":
         return np.asarray(np.log(np.minimum(comparison.position_gap, _FAR) + _TINY_GAP_M))
     return np.asarray(np.log(np.minimum(comparison.orientation_gap, _FAR) + _TINY_GAP_RAD))

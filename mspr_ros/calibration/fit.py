@@ -259,8 +259,8 @@ def _coverage(
 def _known_statistics(
     sample: Sample, comparison: Comparison | None, good: Rows, num_scenes: int
 ) -> Array:
-    """Give (S, 2, 2), means and deviations of `raw_known` of answers in the right scene."""
-    statistics = np.tile([[0.0, 0.0], [1.0, 1.0]], (num_scenes, 1, 1))
+    """Give (S, 2, 3), means and deviations of `raw_known` of answers in the right scene."""
+    statistics = np.tile([[0.0] * 3, [1.0] * 3], (num_scenes, 1, 1))
     if comparison is None:
         return statistics
     raw = raw_known(comparison)[good]
@@ -285,8 +285,8 @@ def _scene(
         feature_mean=_floats(fit.feature_mean[number]),
         position_scale=float(scales[number, 0]),
         orientation_scale=float(scales[number, 1]),
-        known_mean=(float(known[number, 0, 0]), float(known[number, 0, 1])),
-        known_deviation=(float(known[number, 1, 0]), float(known[number, 1, 1])),
+        known_mean=_three(known[number, 0]),
+        known_deviation=_three(known[number, 1]),
     )
 
 
@@ -386,6 +386,11 @@ def _temperature(logits: Array, truth: npt.NDArray[np.int64]) -> float:
 
     result = minimize_scalar(loss, bounds=(math.log(0.25), math.log(20.0)), method="bounded")
     return float(math.exp(result.x))
+
+
+def _three(values: Array) -> tuple[float, float, float]:
+    first, second, third = _floats(values)
+    return first, second, third
 
 
 def _floats(values: Array) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ FEATURES = (
     "orientation_sigma",  # log of the head's orientation deviation, radians
     "distance",  # log of the distance to the nearest prototype
     "strangeness",  # log of what the prototypes' projection cannot express of the image
+    "novelty",  # log of what the embedding has outside of the taught frames' span
     "position_gap",  # log of the distance to the nearest prototypes' positions, metres
     "orientation_gap",  # log of the angle to the nearest prototypes' orientations, radians
     "scene_entropy",  # of the calibrated scene probabilities, nats
@@ -31,8 +32,8 @@ class SceneCalibration:
         feature_mean: Of each feature.
         position_scale, orientation_scale: Factors of the deviations, so that regions of the
             level aimed at cover as often as they say.
-        known_mean, known_deviation: Of the log distance and the log strangeness of frames of
-            this place: what `known_score` is measured by.
+        known_mean, known_deviation: Of the logs of distance, strangeness and novelty of frames
+            of this place: what `known_score` is measured by.
     """
 
     name: str
@@ -43,8 +44,8 @@ class SceneCalibration:
     feature_mean: tuple[float, ...]
     position_scale: float
     orientation_scale: float
-    known_mean: tuple[float, float]
-    known_deviation: tuple[float, float]
+    known_mean: tuple[float, float, float]
+    known_deviation: tuple[float, float, float]
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 

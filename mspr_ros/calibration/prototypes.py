@@ -4,7 +4,11 @@ An image that resembles none of them shows no taught place; one that resembles a
 are far from the answer has probably been answered wrongly. Both hold for errors that the network
 itself is sure of.
 
-Letters: P prototypes, N frames, F numbers of a descriptor, D of a projected one.
+Beside them stands the span of what the decoders make of taught frames (their embeddings): what an
+image has outside of it tells rooms that only look alike better than the looks themselves do.
+
+Letters: P prototypes, N frames, F numbers of a descriptor, D of a projected one, E of an
+embedding, K directions of the span.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from mspr_ros.geometry import Array, rotation_angle_rad
 
 PER_SCENE = 128
 DIMENSIONS = 48
+SPAN = 96
 # Neighbours whose poses an answer is compared with.
 _NEIGHBOURS = 5
 # Share of the mean variance below which a direction is noise, not to be blown up.
@@ -35,6 +40,8 @@ class Prototypes:
         scene: (P,) ids.
         position: (P, 3) metres, in the scene's map.
         quat_xyzw: (P, 4) map_from_cam.
+        embedding_mean: (E,) of the taught frames' embeddings.
+        span: (E, K) orthonormal directions that hold most of the rest.
     """
 
     mean: Array
@@ -43,6 +50,8 @@ class Prototypes:
     scene: npt.NDArray[np.int64]
     position: Array
     quat_xyzw: Array
+    embedding_mean: Array
+    span: Array
 
     def project(self, descriptor: Array) -> Array:
         """Whiten descriptors: (N, F) -> (N, D)."""
@@ -52,25 +61,28 @@ class Prototypes:
         """Give how much of descriptors (N, F) the projection cannot express, (N,)."""
         centred = descriptor - self.mean
         # The basis' columns are orthogonal, scaled by the whitening.
-        directions = self.basis / np.linalg.norm(self.basis, axis=0)
-        rest = (centred**2).sum(axis=1) - ((centred @ directions) ** 2).sum(axis=1)
-        return np.asarray(np.sqrt(np.maximum(rest, 0.0)))
+        return _outside(centred, self.basis / np.linalg.norm(self.basis, axis=0))
 
     def compare(
-        self, descriptor: Array, scene: npt.NDArray[np.int64], position: Array, quat_xyzw: Array
+        self,
+        descriptor: Array,
+        embedding: Array,
+        scene: npt.NDArray[np.int64],
+        position: Array,
+        quat_xyzw: Array,
     ) -> Comparison:
         """Compare images and their answers with the prototypes of the scenes answered for.
 
         Args:
             descriptor: (N, F) of the images, not projected.
+            embedding: (N, E) of the scenes answered for.
             scene: (N,) ids.
             position: (N, 3) metres.
             quat_xyzw: (N, 4).
         """
         count = len(scene)
-        columns = np.full((4, count), np.inf)
+        distance, gap_m, gap_rad = np.full((3, count), np.inf)
         projected = self.project(descriptor)
-        columns[1] = self.strangeness(descriptor)
         for number in np.unique(scene):
             rows, own = np.flatnonzero(scene == number), self.scene == number
             if not own.any():
@@ -78,16 +90,18 @@ class Prototypes:
             squared = _squared_distances(projected[rows], self.descriptor[own])  # (n, p)
             nearest = np.argsort(squared, axis=1)[:, :_NEIGHBOURS]  # (n, k)
             closest = np.take_along_axis(squared, nearest, axis=1)
-            columns[0, rows] = np.sqrt(closest[:, 0])
+            distance[rows] = np.sqrt(closest[:, 0])
             # Near ones weigh more, on the scale of the nearest.
             width = closest[:, :1] + 1e-9
             weight = np.exp(-(closest - closest[:, :1]) / (0.5 * width))
             weight /= weight.sum(axis=1, keepdims=True)
             gap = np.linalg.norm(self.position[own][nearest] - position[rows, None], axis=2)
             turn = rotation_angle_rad(self.quat_xyzw[own][nearest], quat_xyzw[rows, None])
-            columns[2, rows] = (weight * gap).sum(axis=1)
-            columns[3, rows] = (weight * turn).sum(axis=1)
-        return Comparison(*columns)
+            gap_m[rows] = (weight * gap).sum(axis=1)
+            gap_rad[rows] = (weight * turn).sum(axis=1)
+        strangeness = self.strangeness(descriptor)
+        novelty = _outside(embedding - self.embedding_mean, self.span)
+        return Comparison(distance, strangeness, gap_m, gap_rad, novelty)
 
 
 @dataclass(frozen=True)
@@ -99,16 +113,19 @@ class Comparison:
         strangeness: (N,) what the projection leaves out, in the descriptor's own units.
         position_gap: (N,) metres from the answer to the nearest ones' positions, weighted.
         orientation_gap: (N,) radians, likewise.
+        novelty: (N,) what of the embedding lies outside of the taught frames' span.
     """
 
     distance: Array
     strangeness: Array
     position_gap: Array
     orientation_gap: Array
+    novelty: Array
 
 
 def choose_prototypes(
     descriptor: Array,
+    embedding: Array,
     scene: npt.NDArray[np.int64],
     position: Array,
     quat_xyzw: Array,
@@ -116,10 +133,11 @@ def choose_prototypes(
     per_scene: int = PER_SCENE,
     dimensions: int = DIMENSIONS,
 ) -> Prototypes:
-    """Learn the projection from training frames and keep those that lie far from each other.
+    """Learn projection and span from training frames; keep those that lie far from each other.
 
     Args:
         descriptor: (N, F).
+        embedding: (N, E).
         scene: (N,) ids.
         position: (N, 3) metres.
         quat_xyzw: (N, 4).
@@ -149,7 +167,23 @@ def choose_prototypes(
         scene=scene[chosen],
         position=_as_stored(position[chosen]),
         quat_xyzw=_as_stored(quat_xyzw[chosen]),
+        embedding_mean=_as_stored(embedding.mean(axis=0)),
+        span=_as_stored(_span(embedding)),
     )
+
+
+def _span(embedding: Array) -> Array:
+    """Give the (E, K) main directions of embeddings (N, E) about their mean.
+
+    At most half as many as frames or numbers, or nothing would be left outside.
+    """
+    _, _, directions = np.linalg.svd(embedding - embedding.mean(axis=0), full_matrices=False)
+    return np.asarray(directions[: min(SPAN, min(embedding.shape) // 2)].T)
+
+
+def _outside(vectors: Array, directions: Array) -> Array:
+    """Give the (N,) lengths of what vectors (N, F) have outside of orthonormal directions."""
+    return np.asarray(np.linalg.norm(vectors - vectors @ directions @ directions.T, axis=1))
 
 
 def _squared_distances(points: Array, others: Array) -> Array:

@@ -1,6 +1,7 @@
 """What a network says of a batch beside its pose, as NumPy arrays: the raw material of all trust.
 
-Letters: N frames, S scenes, Kp and Ko clusters, F numbers of a descriptor.
+Letters: N frames, S scenes, Kp and Ko clusters, F numbers of a descriptor, E of an
+embedding.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Signals:
         orientation_candidates: (N, Ko, 4) the orientation of every cluster.
         position_factor, orientation_factor: (N, 3, 3) Cholesky factors of the uncertainty head's
             covariances; None without one.
+        embedding: (N, E) what the decoders make of it for the scene, of both tasks; None where
+            nobody asked.
         descriptor: (N, F) how the image looks to the backbone; None where nobody asked.
     """
 
@@ -49,6 +52,7 @@ class Signals:
     orientation_candidates: Array
     position_factor: Array | None = None
     orientation_factor: Array | None = None
+    embedding: Array | None = None
     descriptor: Array | None = None
 
     def __len__(self) -> int:
@@ -75,6 +79,9 @@ class Signals:
             orientation_candidates=_array(output.orientation_candidates),
             position_factor=_optional(output.position_factor),
             orientation_factor=_optional(output.orientation_factor),
+            embedding=np.concatenate(
+                [_array(output.position_embedding), _array(output.orientation_embedding)], axis=1
+            ),
             descriptor=_optional(descriptor),
         )
 

@@ -93,9 +93,10 @@ def prototypes_of(
         places = np.linspace(0, len(own) - 1, min(frames_per_scene, len(own))).round()
         chosen += [own[int(place)] for place in places]
     signals = ask_network(network, chosen, preprocessor, device, batch_size, images)
-    assert signals.descriptor is not None
+    assert signals.descriptor is not None and signals.embedding is not None
     return choose_prototypes(
         signals.descriptor,
+        signals.embedding,
         np.array([item.scene for item in chosen]),
         np.array([item.frame.position for item in chosen]),
         np.array([item.frame.quat_xyzw for item in chosen]),

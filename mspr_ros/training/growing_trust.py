@@ -113,7 +113,7 @@ def _new_scenes(
         rows = signals.scene == first + number
         if not rows.any():  # none of its held-back frames is recognised: all that there are
             rows = np.ones(len(signals), dtype=bool)
-        mean, deviation = np.zeros(2), np.ones(2)
+        mean, deviation = np.zeros(3), np.ones(3)
         if known is not None:
             mean = known[rows].mean(axis=0)
             deviation = np.maximum(known[rows].std(axis=0), _LEAST_DEVIATION)
@@ -121,8 +121,8 @@ def _new_scenes(
             dataclasses.replace(
                 info,
                 feature_mean=tuple(float(value) for value in features[rows].mean(axis=0)),
-                known_mean=(float(mean[0]), float(mean[1])),
-                known_deviation=(float(deviation[0]), float(deviation[1])),
+                known_mean=(float(mean[0]), float(mean[1]), float(mean[2])),
+                known_deviation=(float(deviation[0]), float(deviation[1]), float(deviation[2])),
             )
         )
     return found
