@@ -73,7 +73,10 @@ def find_all(results: Sequence[CellResult], seeds: Sequence[int]) -> Found:
         ]
         fixed_everywhere.append(pairs)
     common = [
-        pair for pair in (fixed_everywhere or [[]])[0] if all(pair in p for p in fixed_everywhere)
+        pair
+        for pair in (fixed_everywhere or [[]])[0]
+        if all(pair in pairs for pairs in fixed_everywhere)
+        and not all(one.factors["auto"] for one in trained if _pair(one) == pair)
     ]
     cells = {place: [one for one in trained if one.factors["place"] == place] for place in places}
     contrasts = [
@@ -226,4 +229,5 @@ def _draw_rule(figure: Any, poses: Mapping[str, Any]) -> None:
         axes.set_xlabel(f"{title} clusters (marked: chosen)")
         axes.set_title(title)
     panels[0].set_ylabel("spread about centroids over\nexpected residual")
-    panels[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if panels[1].lines[:-1]:  # the last one is the limit
+        panels[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
