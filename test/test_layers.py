@@ -20,6 +20,8 @@ LEVELS = (
     {"backends"},
     {"localizer", "training", "evaluation", "simulator", "bags"},
     {"bench"},
+    {"studies"},
+    {"studies"},
     {"ros", "cli"},
     {"__main__"},
 )
