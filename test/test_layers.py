@@ -21,7 +21,6 @@ LEVELS = (
     {"localizer", "training", "evaluation", "simulator", "bags"},
     {"bench"},
     {"studies"},
-    {"studies"},
     {"ros", "cli"},
     {"__main__"},
 )
