@@ -1,7 +1,7 @@
 """Divide the frames of simulated rooms by the half of the room that they show.
 
     python benchmarks/trust_halves.py datasets/demo -o datasets/demo_half [--world demo]
-    mspr train config/train/small.yaml --dataset datasets/demo_half -o runs/demo_half
+    mspr train config/train/demo.yaml --dataset datasets/demo_half -o runs/demo_half
 
 writes the frames that show the half of low x of each room and nothing of the other half's walls,
 and teaches them to a bundle; it is calibrated on drives that were divided likewise. With it
