@@ -23,6 +23,7 @@ from mspr_ros.bags.types import (
     TF_TOPIC,
     TYPES,
 )
+from mspr_ros.data.frame import RESERVED_SCENE
 from mspr_ros.drawing import (
     CAMERA_MARKER,
     LIFETIME_S,
@@ -37,7 +38,6 @@ from mspr_ros.drawing import (
 from mspr_ros.geometry import Array, as_float_tuple, quat_xyzw_from_rotation
 
 MARKER_ARRAY = "visualization_msgs/msg/MarkerArray"
-UNKNOWN = "unknown"
 _MARKER = "visualization_msgs/msg/Marker"
 # Numbers that the message's definition fixes.
 _LINE_LIST, _TEXT_VIEW_FACING, _ADD, _DELETE = 5, 9, 0, 2
@@ -93,7 +93,7 @@ def _write(writer: BagWriter, pose: ResultPose) -> None:
     if pose.gt_T_map_cam is not None:
         truth = _stamped(header, pose.gt_T_map_cam)
         writer.put("/ground_truth/pose", POSE_STAMPED, stamp_ns, truth)
-    scene = pose.scene if pose.T_map_cam is not None else UNKNOWN
+    scene = pose.scene if pose.T_map_cam is not None else RESERVED_SCENE
     writer.put(f"{prefix}/scene", STRING, stamp_ns, TYPES.types[STRING](data=scene))
     drawn = TYPES.types[MARKER_ARRAY](markers=_markers(header, pose))
     writer.put(f"{prefix}/markers", MARKER_ARRAY, stamp_ns, drawn)
@@ -127,7 +127,7 @@ def _markers(header: Any, pose: ResultPose) -> list[Any]:
     if pose.T_map_cam is None:
         nowhere = pose_message((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
         return [
-            _marker(header, name, nowhere, action=_DELETE, text=UNKNOWN)
+            _marker(header, name, nowhere, action=_DELETE, text=RESERVED_SCENE)
             for name in (CAMERA_MARKER, SCENE_MARKER)
         ]
     point = TYPES.types["geometry_msgs/msg/Point"]

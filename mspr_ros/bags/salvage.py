@@ -70,7 +70,7 @@ def unpack_file(path: Path, folder: Path) -> Path:
             while block := source.read(1 << 20):
                 file.write(block)
         except (EOFError, zstd.ZstdError):
-            pass
+            pass  # cut off: what came before is good
     return target
 
 

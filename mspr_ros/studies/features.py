@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mspr_ros.studies.study import file_name
+from mspr_ros.studies.bundles import add_bundle_argument, bundle_cells
 
 if TYPE_CHECKING:
     from mspr_ros.studies.study import Cell, CellResult, Conclusion, Setting
@@ -24,14 +24,7 @@ QUESTION = "Which image structures carry position and which orientation?"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the study's own arguments."""
-    parser.add_argument(
-        "--bundle",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="BUNDLE",
-        help="bundles to look at, best several seeds; none: train one for each seed",
-    )
+    add_bundle_argument(parser, "bundles to look at, best several seeds")
     parser.add_argument(
         "--per-scene", type=int, default=12, help="test frames of each scene (%(default)s)"
     )
@@ -43,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def plan(setting: Setting) -> list[Cell]:
     """Look at every bundle; train them first where none are given."""
     from mspr_ros.studies.places import find_places
-    from mspr_ros.studies.study import Cell
 
     places = find_places(setting)
     options = setting.options
@@ -56,28 +48,7 @@ def plan(setting: Setting) -> list[Cell]:
     )
     # Against asking about a frame once, looking at it costs about so much.
     asked = 8 * options.steps * options.per_scene * len(places.scenes)
-    if options.bundle:
-        return [
-            Cell(
-                f"look-{number}-{file_name(bundle.name)}",
-                {"bundle": str(bundle)},
-                0,
-                partial(look, bundle=bundle),
-                measured_frames=asked,
-            )
-            for number, bundle in enumerate(options.bundle)
-        ]
-    return [
-        Cell(
-            f"look-seed{seed}",
-            {"bundle": f"seed {seed}"},
-            seed,
-            partial(look, bundle=None),
-            setting.config(places.train, seed, ("calibration.enabled=false",)),
-            measured_frames=asked,
-        )
-        for seed in setting.seeds
-    ]
+    return bundle_cells(setting, places, look, verb="look", factor="bundle", measured_frames=asked)
 
 
 def _look(run: Path, *, bundle: Path | None, **how: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mspr_ros.studies.study import file_name
+from mspr_ros.studies.bundles import add_bundle_argument, bundle_cells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,14 +25,7 @@ QUESTION = "Is a network worth training longer, or is something wrong with it?"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the study's own arguments."""
-    parser.add_argument(
-        "--bundle",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="BUNDLE",
-        help="bundles to check; none: train one for each seed",
-    )
+    add_bundle_argument(parser, "bundles to check")
     parser.add_argument(
         "--checked-frames", type=int, default=60, help="test frames to look at (%(default)s)"
     )
@@ -41,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def plan(setting: Setting) -> list[Cell]:
     """Check every bundle; train them first where none are given."""
     from mspr_ros.studies.places import find_places
-    from mspr_ros.studies.study import Cell
 
     places = find_places(setting)
     options = setting.options
@@ -52,28 +44,14 @@ def plan(setting: Setting) -> list[Cell]:
         count=options.checked_frames,
         device=setting.device,
     )
-    if options.bundle:
-        return [
-            Cell(
-                f"check-{number}-{file_name(bundle.name)}",
-                {"network": str(bundle)},
-                0,
-                partial(check, bundle=bundle),
-                measured_frames=options.checked_frames,
-            )
-            for number, bundle in enumerate(options.bundle)
-        ]
-    return [
-        Cell(
-            f"check-seed{seed}",
-            {"network": f"seed {seed}"},
-            seed,
-            partial(check, bundle=None),
-            setting.config(places.train, seed, ("calibration.enabled=false",)),
-            measured_frames=options.checked_frames,
-        )
-        for seed in setting.seeds
-    ]
+    return bundle_cells(
+        setting,
+        places,
+        check,
+        verb="check",
+        factor="network",
+        measured_frames=options.checked_frames,
+    )
 
 
 def _check(

@@ -20,7 +20,7 @@ from mspr_ros.network.clustering import assign_orientation_clusters, assign_posi
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.preprocess import Preprocessor
 from mspr_ros.training.configuration import CalibrationConfig, TrainConfig
-from mspr_ros.training.samples import ImageSource, LabeledFrame
+from mspr_ros.training.samples import ImageSource, LabeledFrame, evenly_per_scene
 from mspr_ros.training.validation import ask_network
 
 # Fewer blocks than this are cut into pieces, so that something can be held out.
@@ -87,11 +87,7 @@ def prototypes_of(
     batch_size: int = 16,
 ) -> Prototypes:
     """Choose prototypes from training frames, of which at most so many a scene are looked at."""
-    chosen: list[LabeledFrame] = []
-    for scene in sorted({item.scene for item in train}):
-        own = [item for item in train if item.scene == scene]
-        places = np.linspace(0, len(own) - 1, min(frames_per_scene, len(own))).round()
-        chosen += [own[int(place)] for place in places]
+    chosen = evenly_per_scene(train, frames_per_scene)
     signals = ask_network(network, chosen, preprocessor, device, batch_size, images)
     assert signals.descriptor is not None and signals.embedding is not None
     return choose_prototypes(

@@ -37,7 +37,7 @@ from mspr_ros.training.first_findings import (
     wrong_clusters,
 )
 from mspr_ros.training.lesson import Lesson
-from mspr_ros.training.samples import ImageFiles, ImageSource, LabeledFrame
+from mspr_ros.training.samples import ImageFiles, ImageSource, LabeledFrame, evenly_per_scene
 from mspr_ros.training.validation import ask_network
 
 _ATTENTION_FRAMES = 8
@@ -140,14 +140,9 @@ def read_before(bundle: str, data_hash: str) -> Before | None:
 
 def evenly(frames: Sequence[LabeledFrame], count: int) -> list[LabeledFrame]:
     """Choose so many frames, spread evenly over all, every scene alike."""
-    scenes = sorted({item.scene for item in frames})
-    share = max(1, -(-count // max(1, len(scenes))))
-    chosen: list[LabeledFrame] = []
-    for scene in scenes:
-        own = [item for item in frames if item.scene == scene]
-        places = np.linspace(0, len(own) - 1, min(share, len(own))).round()
-        chosen += [own[int(place)] for place in places]
-    return chosen
+    num_scenes = len({item.scene for item in frames})
+    share = max(1, -(-count // max(1, num_scenes)))
+    return evenly_per_scene(frames, share)
 
 
 def attention_entropy(

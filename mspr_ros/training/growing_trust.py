@@ -22,7 +22,7 @@ from mspr_ros.calibration.prototypes import PER_SCENE, Prototypes
 from mspr_ros.network.grown import GrownRegressor
 from mspr_ros.preprocess import Preprocessor
 from mspr_ros.training.calibrating import Trust
-from mspr_ros.training.samples import LabeledFrame
+from mspr_ros.training.samples import LabeledFrame, evenly_per_scene
 from mspr_ros.training.validation import ask_network
 
 _BATCH_SIZE = 16
@@ -72,11 +72,7 @@ def _extended(
     device: torch.device,
 ) -> Prototypes:
     """Add frames of the new scenes, evenly over their recordings."""
-    chosen: list[LabeledFrame] = []
-    for scene in sorted({item.scene for item in train}):
-        own = [item for item in train if item.scene == scene]
-        places = np.linspace(0, len(own) - 1, min(PER_SCENE, len(own))).round()
-        chosen += [own[int(place)] for place in places]
+    chosen = evenly_per_scene(train, PER_SCENE)
     signals = ask_network(network, chosen, preprocessor, device, _BATCH_SIZE)
     assert signals.descriptor is not None
     # Rounded as a bundle stores them.

@@ -281,3 +281,13 @@ def load_batches(
 def _collect(futures: list[Future[Batch]]) -> Batch:
     batch: Batch = default_collate([future.result() for future in futures])
     return batch
+
+
+def evenly_per_scene(frames: Sequence[LabeledFrame], count: int) -> list[LabeledFrame]:
+    """Choose at most so many frames of each scene, spread evenly in their order."""
+    chosen: list[LabeledFrame] = []
+    for scene in sorted({item.scene for item in frames}):
+        own = [item for item in frames if item.scene == scene]
+        places = np.linspace(0, len(own) - 1, min(count, len(own))).round()
+        chosen += [own[int(place)] for place in places]
+    return chosen
