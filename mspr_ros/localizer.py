@@ -15,8 +15,8 @@ from mspr_ros.backends.choice import choose_backend
 from mspr_ros.backends.torch_backend import TorchBackend
 from mspr_ros.bundle import UNKNOWN_SCENE, Bundle, BundleMetadata, load_bundle
 from mspr_ros.calibration.assessment import Assessment, Assessor
-from mspr_ros.calibration.hypotheses import PoseHypothesis, hypotheses_of
-from mspr_ros.calibration.signals import Signals
+from mspr_ros.calibration.hypotheses import LEAST_PROBABILITY, PoseHypothesis, hypotheses_of
+from mspr_ros.calibration.signals import Signals, probabilities
 from mspr_ros.calibration.views import MAX_VIEWS, combine_views, view_rotations
 from mspr_ros.camera import CameraModel
 from mspr_ros.errors import ConfigError
@@ -209,7 +209,9 @@ class Localizer:
         num_scenes = len(self.metadata.scenes)
         if self._forced_scene is None and num_scenes > 1:
             order = np.argsort(-first.scene_logits, axis=1, kind="stable")
-            readings.append(self._answer(encoded, torch.from_numpy(order[:, 1].copy())))
+            chance = probabilities(first.scene_logits, self._assessor.temperatures.scene)
+            if np.take_along_axis(chance, order[:, 1:2], axis=1).max() >= LEAST_PROBABILITY:
+                readings.append(self._answer(encoded, torch.from_numpy(order[:, 1].copy())))
         spread = np.zeros((len(images), 6, 6))
         if self.tta:
             readings[0], spread = self._ask_turned(images, cameras, first)

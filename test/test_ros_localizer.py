@@ -150,7 +150,8 @@ def test_an_image_gives_pose_covariance_scene_path_markers_and_tf(ros: Harness) 
     assert values["calibration"] == "uncalibrated"
     assert values["pose_frame"] == "camera_optical"
     assert values["bundle_hash"] == robot.fake.content_hash
-    assert float(values["latency_network_p50_ms"]) == pytest.approx(2.5)
+    assert float(values["latency_network_p50_ms"]) == pytest.approx(2.0)
+    assert float(values["latency_postprocess_p50_ms"]) == pytest.approx(0.5)
     assert "latency_wait_p99_ms" in values and "latency_publish_p95_ms" in values
 
 

@@ -24,7 +24,6 @@ from mspr_ros.backends.answer import (
     answer_from_named,
     known_names,
 )
-from mspr_ros.backends.processor import num_usable_cores
 from mspr_ros.errors import BundleError, ConfigError
 from mspr_ros.network.regressor import Encoded
 
@@ -104,7 +103,7 @@ class OnnxRuntimeBackend:
         except ImportError:
             raise ConfigError(missing("onnxruntime")) from None
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads or num_usable_cores()
+        options.intra_op_num_threads = num_threads or torch.get_num_threads()
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(
@@ -136,7 +135,7 @@ class OpenVinoBackend:
     Args:
         path: `.onnx` or `.xml`.
         precision: Of its numbers.
-        num_threads: At most so many; by default all that this process may use.
+        num_threads: At most so many; by default as many as torch takes.
 
     Raises:
         ConfigError: If OpenVINO is not installed.
@@ -152,7 +151,7 @@ class OpenVinoBackend:
             raise ConfigError(missing("openvino")) from None
         options = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": num_threads or num_usable_cores(),
+            "INFERENCE_NUM_THREADS": num_threads or torch.get_num_threads(),
             # Left to itself, it computes in bf16 where it can, whatever the file says.
             "INFERENCE_PRECISION_HINT": "f32",
         }

@@ -124,6 +124,8 @@ def scatter(signals: Signals, temperatures: Temperatures) -> Array:
     Weighted by the clusters' probabilities: a split vote spreads the answer over both.
     """
     spread = np.zeros((len(signals), 6, 6))
+    if _num_clusters(signals) == 2:
+        return spread  # one answer a task: nothing to scatter
     shift = signals.position_candidates - signals.position[:, None]  # (N, Kp, 3)
     weight = probabilities(signals.position_cluster_logits, temperatures.position_cluster)
     spread[:, :3, :3] = np.einsum("nk,nki,nkj->nij", weight, shift, shift)

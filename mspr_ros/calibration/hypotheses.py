@@ -11,8 +11,7 @@ from mspr_ros.calibration.features import Temperatures, scene_probability
 from mspr_ros.calibration.signals import Signals, probabilities
 from mspr_ros.geometry import Array, transform_from_pose
 
-# A reading less likely than this share of all is not listed; nor are more than these.
-_LEAST = 0.02
+LEAST_PROBABILITY = 0.02  # a reading less likely is not listed
 _MOST = 5
 
 
@@ -62,10 +61,10 @@ def hypotheses_of(
             one.orientation_cluster_logits, temperatures.orientation_cluster
         )[0]
         joint = chance * position[:, None] * orientation[None, :]  # (Kp, Ko)
-        if place == 0 or joint[clusters] >= _LEAST:
+        if place == 0 or joint[clusters] >= LEAST_PROBABILITY:
             T_map_cam = _transform(one.position[0], one.quat_xyzw[0])
             found.append(PoseHypothesis(T_map_cam, name, float(joint[clusters]), *clusters))
-        for kp, ko in np.argwhere(joint >= _LEAST):
+        for kp, ko in np.argwhere(joint >= LEAST_PROBABILITY):
             if (kp, ko) != clusters:
                 T_map_cam = _transform(
                     one.position_candidates[0, kp], one.orientation_candidates[0, ko]

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from mspr_ros.bench.stages import Stage
     from mspr_ros.bundle import Bundle
 
+LIVE_SECONDS = 20.0
+LIVE_PICTURES = 60
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     report = measure(args)
     print(format_table(report))
     if "live" in args.stages:
-        report["live"] = measure_live(args, report)
+        report["live"] = run_live_stage(args, report)
         print(report["live"]["text"])
     if other:
         report["comparison"] = compare(report, other)
@@ -156,36 +159,39 @@ def choose_stages(
     return chosen
 
 
-def measure_live(args: argparse.Namespace, report: dict[str, Any]) -> dict[str, Any]:
-    """Run the simulator's camera and the localizer over DDS, at 0.8 of the network's own rate."""
-    import tempfile
-
+def run_live_stage(args: argparse.Namespace, report: dict[str, Any]) -> dict[str, Any]:
+    """Run a camera and the localizer over DDS, at 0.8 of the network's own rate."""
     from mspr_ros.bench.report import CLOCKS
-    from mspr_ros.cli import demo
+    from mspr_ros.bundle import load_metadata
     from mspr_ros.errors import ConfigError
+    from mspr_ros.ros.live_bench import measure_live
+    from mspr_ros.simulator.drive import Drive
+    from mspr_ros.simulator.recording import pinhole
+    from mspr_ros.simulator.renderer import Renderer
+    from mspr_ros.simulator.world import World
 
     key = "localize, picture to pose"
-    if key not in report["stages"]:
-        raise ConfigError("--stages live needs localize beside it, to know the network's rate")
-    call = report["stages"][key]
-    rate_hz = min(30.0, 0.8e3 / call[CLOCKS["wall"]])
-    parser = argparse.ArgumentParser()
-    demo.add_arguments(parser)
-    seconds = max(5.0, 30.0 / rate_hz)
-    with tempfile.TemporaryDirectory(prefix="bench_") as folder:
-        words = ["--rate-hz", f"{rate_hz:.3f}", "--seconds", f"{seconds:.1f}", "--force"]
-        words += ["-o", folder, "--device", args.device]
-        words += ["--bundle", str(args.bundle)] if args.bundle else []
-        metrics = demo.run(parser.parse_args(words))
-    latency = metrics["latency_ms"]
-    return {
-        "rate_hz": rate_hz,
-        "frames": metrics["frames"],
-        "latency_ms": latency,
-        "times_call": {
-            "p50": latency["p50"] / call["median_ms"],
-            "p99": latency["p99"] / call["p99_ms"],
-        },
-        "text": f"two processes over DDS at {rate_hz:.1f} Hz: stamp to pose "
-        f"p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms",
-    }
+    if args.bundle is None or key not in report["stages"]:
+        raise ConfigError("--stages live needs a BUNDLE, and localize to know the network's rate")
+    rate_hz = min(30.0, 0.8e3 / report["stages"][key][CLOCKS["wall"]])
+    world, camera = World.build("demo"), pinhole(640, 480, 70.0)
+    # Where the simulator does not know the bundle's places, any will do.
+    names = [name for name in load_metadata(args.bundle).scene_names if world.knows(name)]
+    drive = Drive(
+        world,
+        (names or list(world.scenes))[:1],
+        seed=2026,
+        rate_hz=rate_hz,
+        frames_per_scene=LIVE_PICTURES,
+    )
+    renderer = Renderer(world, camera)
+    images = [renderer.render(frame.scene, frame.T_map_cam, frame.light) for frame in drive]
+    return measure_live(
+        args.bundle,
+        images,
+        camera,
+        rate_hz=rate_hz,
+        num_images=round(LIVE_SECONDS * rate_hz),
+        device=args.device,
+        num_threads=args.threads,
+    )

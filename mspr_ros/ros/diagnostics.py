@@ -17,7 +17,10 @@ PERCENTILES = (50, 95, 99)
 LONGEST_LATENCY_MS = 60_000.0
 
 # Where a frame's time goes, in this order; `total` is reception to the last message published.
-STAGES = ("wait", "decode", "preprocess", "network", "publish", "total", "stamp_to_pose")
+STAGES = (
+    *("wait", "decode", "preprocess", "network", "postprocess", "publish"),
+    *("total", "stamp_to_pose"),
+)
 
 
 class FrameStatistics:
@@ -117,6 +120,7 @@ class FrameStatistics:
             now = self._clock_s()
             values = {
                 "answered": str(self.answered),
+                "processor_time_s": f"{time.process_time():.3f}",  # of the whole process
                 "rejected": str(sum(self._rejections.values())),
                 "malformed": str(sum(self._malformed.values())),
                 "image_rate_hz": f"{_rate_hz(self._received_s, now):.1f}",

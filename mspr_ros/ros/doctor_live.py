@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 
 from mspr_ros.cli.doctor_checks import FAILED, OK, UNCHECKED, WARNING, Check
 from mspr_ros.ros.doctor_camera import CameraProbe, check_camera, check_camera_info
-from mspr_ros.ros.live_run import live_environment
+from mspr_ros.ros.live_run import PROFILE_VARIABLES, live_environment
 from mspr_ros.ros.resources import shared_path
 from mspr_ros.ros.source import image_qos
 from mspr_ros.ros.tf_policy import ParentWatch, TfPolicy, WatchedBuffer
@@ -28,7 +28,6 @@ from mspr_ros.ros.tf_policy import ParentWatch, TfPolicy, WatchedBuffer
 SENT, RATE_HZ, WIDTH, HEIGHT = 45, 30, 640, 480
 SENDER_TIMEOUT_S = 60.0
 LEAST_BEST_EFFORT = 0.98  # of the images between two processes
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 Spin = Callable[[float], None]
 

@@ -59,9 +59,10 @@ class Frame:
 
 
 class OneShot:
-    """Ask for the next image's answer: one asks and waits, the image's way picks it up."""
+    """Ask for the next image's answer: one at a time asks and waits, the image's way answers."""
 
     def __init__(self) -> None:
+        self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._waiting: SimpleQueue[tuple[bool, str]] | None = None
 
@@ -90,6 +91,12 @@ class OneShot:
         Returns:
             Whether there is a pose, and the pose in words or the reason.
         """
+        with self._turn:
+            return self._ask(timeout_s, still_asked, topic)
+
+    def _ask(
+        self, timeout_s: float, still_asked: Callable[[], bool], topic: str
+    ) -> tuple[bool, str]:
         reply: SimpleQueue[tuple[bool, str]] = SimpleQueue()
         with self._lock:
             self._waiting = reply

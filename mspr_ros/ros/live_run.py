@@ -26,6 +26,7 @@ from rclpy.node import Node
 import mspr_ros
 from mspr_ros.errors import MsprError
 from mspr_ros.ros.live_collector import Collector
+from mspr_ros.ros.resources import shared_path
 
 START_TIMEOUT_S = 180.0  # a busy machine needs a while to import torch
 SILENCE_TIMEOUT_S = 90.0  # a source that sends nothing for so long hangs
@@ -35,6 +36,12 @@ LOG_LINES = 8
 SENT_LINE = re.compile(r"\bsent (\d+) images")  # the last words of a source
 # Domains whose ports are free on all systems.
 DOMAIN_IDS = (1, 101)
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+ENVIRONMENT_OF_DDS = (
+    "ROS_AUTOMATIC_DISCOVERY_RANGE",
+    "ROS_LOCALHOST_ONLY",
+    *PROFILE_VARIABLES,
+)
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,12 @@ def run_live(
     Raises:
         MsprError: If a process fails, or no pose came; with the end of its log.
     """
-    environment = live_environment()
-    with _listening(environment) as (collector, spin), _process(localizer, environment) as node:
+    environment = with_image_profile(live_environment())
+    with (
+        own_node("live_run", environment) as (listener, spin),
+        running(localizer, environment) as node,
+    ):
+        collector = Collector(listener)
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while collector.record.diagnostics.get("state") != "active":
             spin()
@@ -103,7 +114,7 @@ def run_live(
                     f"the localizer was not active after {START_TIMEOUT_S:g} s"
                     + localizer.last_lines()
                 )
-        with _process(source, environment) as camera:
+        with running(source, environment) as camera:
             collector.last_heard_s = time.monotonic()
             while camera.poll() is None:
                 spin()
@@ -141,19 +152,29 @@ def live_environment() -> dict[str, str]:
     return environment
 
 
+def with_image_profile(environment: Mapping[str, str]) -> dict[str, str]:
+    """Add the profile that is shipped for images through Fast DDS, unless the user has one."""
+    if any(environment.get(name) for name in PROFILE_VARIABLES):
+        return dict(environment)
+    name = PROFILE_VARIABLES[environment.get("ROS_DISTRO") in ("humble", "jazzy")]
+    return {**environment, name: str(shared_path("config/fastdds_images.xml"))}
+
+
 @contextmanager
-def _listening(environment: Mapping[str, str]) -> Iterator[tuple[Collector, Callable[[], None]]]:
-    """Listen in this process, in a context of its own."""
-    for name in ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"):
-        if name in environment:
-            os.environ[name] = environment[name]
+def own_node(
+    name: str, environment: Mapping[str, str]
+) -> Iterator[tuple[Node, Callable[[], None]]]:
+    """Make a node in this process, in a context of its own, and what spins it for a moment."""
+    for variable in ENVIRONMENT_OF_DDS:
+        if variable in environment:
+            os.environ[variable] = environment[variable]
     context = Context()
     rclpy.init(context=context, args=[], domain_id=int(environment["ROS_DOMAIN_ID"]))
     try:
-        node = Node("live_run", context=context)
+        node = Node(name, context=context, start_parameter_services=False)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
-        yield Collector(node), lambda: executor.spin_once(timeout_sec=0.05)
+        yield node, lambda: executor.spin_once(timeout_sec=0.05)
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
     finally:
@@ -161,7 +182,7 @@ def _listening(environment: Mapping[str, str]) -> Iterator[tuple[Collector, Call
 
 
 @contextmanager
-def _process(node: LiveNode, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(node: LiveNode, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a node; end it with SIGINT, as a user would."""
     with node.log.open("wb") as log:
         process = subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from rclpy.node import Node
@@ -86,6 +87,9 @@ class BundleLoader:
         return {"bundle": bundle, **{name: self._parameters[name] for name in names}}
 
     def _load(self, arguments: dict[str, Any]) -> LocalizerLike:
+        if self._parameters["num_threads"]:
+            torch.set_num_threads(self._parameters["num_threads"])
+            cv2.setNumThreads(self._parameters["num_threads"])
         localizer = self.factory(arguments["bundle"], **_without_bundle(arguments))
         size = localizer.metadata.preprocess
         localizer.localize(np.zeros((size.height, size.width, 3), np.uint8))

@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
@@ -35,7 +36,7 @@ from mspr_ros.ros.parameter_specs import NodeParameters
 from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS
 from mspr_ros.ros.pipeline import Pipeline
 from mspr_ros.ros.report import node_report
-from mspr_ros.ros.running import end_process, run_node
+from mspr_ros.ros.running import end_process, in_thread, run_node
 from mspr_ros.ros.tf_policy import ParentWatch, WatchedBuffer
 from mspr_ros.ros.trail import taught_bounds
 from mspr_ros.ros.worker import NewestFrameWorker
@@ -85,6 +86,7 @@ class LocalizerNode(LifecycleNode):
         self._diagnostics_timer = self.create_timer(
             DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady
         )
+        self._autostart_timer: Timer | None = None
         if self._settings["autostart"]:
             self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
@@ -145,7 +147,10 @@ class LocalizerNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _autostart(self) -> None:
-        self.destroy_timer(self._autostart_timer)
+        timer, self._autostart_timer = self._autostart_timer, None
+        if timer is None:
+            return  # due again before it was destroyed
+        self.destroy_timer(timer)
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
@@ -250,7 +255,13 @@ class LocalizerNode(LifecycleNode):
             self._statistics.malformed("camera_info", str(error))
             self._warn("camera_info", f"camera_info not used: {error}")
 
-    def _on_localize(self, request: Any, response: Trigger.Response) -> Trigger.Response:
+    async def _on_localize(self, request: Any, response: Trigger.Response) -> Trigger.Response:
+        return await in_thread(self, lambda: self._localize_next(response))
+
+    async def _on_reload(self, request: Any, response: Trigger.Response) -> Trigger.Response:
+        return await in_thread(self, lambda: self._reload(response))
+
+    def _localize_next(self, response: Trigger.Response) -> Trigger.Response:
         """Localize the next image at once, whatever max_rate_hz says.
 
         The next, not the last: a camera that died a minute ago must not place the robot now.
@@ -265,7 +276,7 @@ class LocalizerNode(LifecycleNode):
             )
         return response
 
-    def _on_reload(self, request: Any, response: Trigger.Response) -> Trigger.Response:
+    def _reload(self, response: Trigger.Response) -> Trigger.Response:
         """Load the bundle anew and swap it in between two images; a bad one changes nothing."""
         try:
             with self._lock:

@@ -28,6 +28,15 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
         read_only=True,
     ),
     ParameterSpec(
+        "num_threads",
+        0,
+        "Processor threads that the network may use; 0: all. One leaves the rest of a small "
+        "computer to others.",
+        read_only=True,
+        minimum=0,
+        maximum=256,
+    ),
+    ParameterSpec(
         "map_frame",
         "map",
         "Name for the bundle's default map frame; scenes with a map frame of their own keep it.",

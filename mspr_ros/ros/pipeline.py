@@ -139,9 +139,10 @@ class Pipeline:
             {
                 "wait": 1e3 * (start_s - frame.received_s),
                 "decode": 1e3 * (view.decoded_s - start_s),
-                "preprocess": estimate.timings.get("preprocess_ms", 0.0),
-                "network": estimate.timings.get("network_ms", 0.0)
-                + estimate.timings.get("postprocess_ms", 0.0),
+                **{
+                    stage: estimate.timings.get(f"{stage}_ms", 0.0)
+                    for stage in ("preprocess", "network", "postprocess")
+                },
                 "publish": 1e3 * (end_s - localized_s),
                 "total": 1e3 * (end_s - frame.received_s),
                 **self._stamp_latency(header.stamp),

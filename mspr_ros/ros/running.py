@@ -8,12 +8,13 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import rclpy
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 from mspr_ros.errors import MsprError
 
@@ -55,8 +56,7 @@ def run_node(
     previous = [signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         node = create()
-        # Two threads: a service that waits must not keep the images from arriving.
-        executor = MultiThreadedExecutor(num_threads=2)
+        executor = make_executor()
         executor.add_node(node)
         while not stopped and rclpy.ok() and not is_done(node):
             executor.spin_once(timeout_sec=SPIN_S)
@@ -71,6 +71,37 @@ def run_node(
         rclpy.try_shutdown()
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), previous, strict=True):
             signal.signal(number, handler)
+
+
+def make_executor() -> Executor:
+    """Make the executor that costs least: the others ask every entity anew at each message.
+
+    Where rclpy has none driven by events (before Kilted), one of two threads.
+    """
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError:
+        return MultiThreadedExecutor(num_threads=2)
+    return EventsExecutor()
+
+
+def in_thread(node: Node, function: Callable[[], Any]) -> Future:
+    """Run what takes long beside a node's executor, which goes on; a coroutine awaits its result.
+
+    Args:
+        node: Whose executor wakes the coroutine.
+        function: Its result, or what it raises, is the future's.
+    """
+    future = Future(executor=node.executor)
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except Exception as error:  # raised where it is awaited
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _end_anyway() -> None:
