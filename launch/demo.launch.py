@@ -26,6 +26,7 @@ ARGUMENTS = {
     "rate_hz": ("10.0", "Images a second."),
     # Best effort would lose most large images between processes.
     "reliability": ("reliable", "QoS of the images, on both sides: reliable or best_effort."),
+    "dds_profile": ("images", "Profile of Fast DDS for all processes: images, or a path."),
     "publish_odometry": ("false", "Odometry that drifts, and its frame above the robot's."),
 }
 
@@ -61,8 +62,8 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=description)
                 for name, (default, description) in ARGUMENTS.items()
             ),
+            localizer,  # first: it sets the profile, which the camera needs too
             camera,
-            localizer,
         ]
     )
 

@@ -44,6 +44,7 @@ ARGUMENTS = {
         "QoS of the images. Empty: reliable with bag_player; with ros2bag, which publishes as "
         "recorded, what the parameter file says.",
     ),
+    "dds_profile": ("images", "Profile of Fast DDS for all processes: images, or a path."),
     "namespace": ("", "Namespace of both nodes."),
     "use_sim_time": ("true", "Take the time from /clock, which the player publishes."),
 }
@@ -58,12 +59,27 @@ def generate_launch_description() -> LaunchDescription:
     localizer = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(HERE / "localize.launch.py"))
     )
-    # The player first: it chooses the reliability that the localizer then takes.
-    return LaunchDescription([*arguments, OpaqueFunction(function=start_player), localizer])
+    # The localizer before the player: it sets the profile, which the player needs too.
+    reliability = OpaqueFunction(function=choose_reliability)
+    player = OpaqueFunction(function=start_player)
+    return LaunchDescription([*arguments, reliability, localizer, player])
+
+
+def choose_reliability(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Make images reliable where this package's player sends them and nobody said otherwise.
+
+    Args:
+        context: Knows the arguments' values.
+    """
+    given = LaunchConfiguration("reliability").perform(context)
+    if given or LaunchConfiguration("player").perform(context) != "bag_player":
+        return []
+    # Best effort loses images where a process lacks the profile.
+    return [SetLaunchConfiguration("reliability", "reliable")]
 
 
 def start_player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Build the player's action from the arguments' values, and choose the reliability.
+    """Build the player's action from the arguments' values.
 
     Args:
         context: Knows the values.
@@ -74,10 +90,7 @@ def start_player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     bag = str(Path(values["bag"]).expanduser().absolute())
     if values["player"] == "bag_player":
-        # Best effort would lose most large images between processes.
-        values["reliability"] = values["reliability"] or "reliable"
-        chosen = SetLaunchConfiguration("reliability", values["reliability"])
-        return [chosen, our_player(bag, values)]
+        return [our_player(bag, values)]
     if values["player"] == "ros2bag":
         return [ros2_bag_play(bag, values)]
     raise ValueError(f"player:={values['player']} must be one of {', '.join(PLAYERS)}")

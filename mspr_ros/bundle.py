@@ -29,6 +29,7 @@ from mspr_ros.errors import BundleError, ConfigError
 from mspr_ros.network.configuration import NetworkConfig
 from mspr_ros.network.grown import GrownRegressor
 from mspr_ros.network.regressor import PoseRegressor
+from mspr_ros.network.threads import one_thread
 from mspr_ros.preprocess import PreprocessConfig
 
 FORMAT_VERSION = 1
@@ -198,6 +199,7 @@ def save_bundle(
         partial.rename(folder)
 
 
+@one_thread()
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle folder and build its network.
 

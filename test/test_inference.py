@@ -13,6 +13,7 @@ from torch import nn
 
 from mspr_ros.network.inference import fold_batch_norms, prepare_for_inference
 from mspr_ros.network.regressor import PoseRegressor
+from mspr_ros.network.threads import one_thread
 
 SIZE = (64, 96)
 
@@ -114,3 +115,11 @@ def test_the_papers_recorded_outputs_at_full_size(tmp_path: Any) -> None:
     np.testing.assert_allclose(output.position.numpy(), poses[:, :3], rtol=1e-4, atol=1e-4)
     quats = np.roll(poses[:, 3:] / np.linalg.norm(poses[:, 3:], axis=1, keepdims=True), -1, axis=1)
     np.testing.assert_allclose(output.orientation.numpy(), quats, rtol=1e-4, atol=1e-4)
+
+
+def test_one_thread_gives_the_others_back_whatever_happens():
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="broken"), one_thread():
+        assert torch.get_num_threads() == 1
+        raise ValueError("broken")
+    assert torch.get_num_threads() == before

@@ -108,6 +108,11 @@ def test_every_launch_file_lets_images_come_reliably():
         assert ast.literal_eval(arguments_of(LAUNCH / name)["reliability"][0]) == ""
 
 
+@pytest.mark.parametrize("name", ["demo.launch.py", "replay.launch.py"])
+def test_where_we_send_the_images_the_profile_for_them_is_the_default(name):
+    assert ast.literal_eval(arguments_of(LAUNCH / name)["dds_profile"][0]) == "images"
+
+
 # ---- with the real launch ----
 
 
@@ -275,6 +280,17 @@ def test_ros2_bag_plays_under_the_names_the_localizer_listens_to(tmp_path):
     assert "--clock" in command
     assert "/front/image_raw/compressed:=/r1/image/compressed" in command
     assert "/front/camera_info:=/r1/camera_info" in command
+
+
+@needs_launch
+@pytest.mark.parametrize("name", ["demo.launch.py", "replay.launch.py"])
+def test_the_profile_is_set_before_any_process_starts(name, tmp_path):
+    from launch_ros.actions import Node
+
+    _, actions = actions_of(name, bag=str(tmp_path))
+    kinds = [type(action) for action in actions]
+    (profile,) = (n for n, kind in enumerate(kinds) if kind.__name__ == "SetEnvironmentVariable")
+    assert profile < kinds.index(Node)
 
 
 @needs_launch

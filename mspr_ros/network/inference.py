@@ -19,11 +19,13 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mspr_ros.network.regressor import PoseRegressor
+from mspr_ros.network.threads import one_thread
 from mspr_ros.network.transformer import DecoderLayer, EncoderLayer, SceneTransformer
 
 _PROBE_PX = 64  # any size that all strides divide
 
 
+@one_thread()
 def prepare_for_inference(network: PoseRegressor, height: int, width: int) -> PoseRegressor:
     """Give a copy of a network that answers pictures of one size, faster.
 
