@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -31,6 +31,7 @@ from mspr_ros.ros.conversions import (
     message_from_transform,
     stamp_from_ns,
 )
+from mspr_ros.ros.running import make_executor
 
 TIMEOUT_S = 20.0
 CAMERA = CameraModel(width=64, height=48, fx=50.0, fy=50.0, cx=31.5, cy=23.5)
@@ -88,16 +89,18 @@ class Harness:
     def __init__(self) -> None:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=random.randint(1, 100))
-        self.executor = MultiThreadedExecutor(num_threads=3, context=self.context)
+        self.executor = make_executor(self.context)
         self.tester = Node("tester", context=self.context)
         self.executor.add_node(self.tester)
         self.nodes: list[Node] = [self.tester]
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
     def _spin(self) -> None:
         with suppress(ExternalShutdownException):
-            self.executor.spin()
+            while not self._stopping.is_set():  # `spin` of the executor for events keeps Python's lock
+                self.executor.spin_once(timeout_sec=0.1)
 
     def add(self, node: Node) -> None:
         self.nodes.append(node)
@@ -145,13 +148,14 @@ class Harness:
         )
 
     def close(self) -> None:
+        self._stopping.set()
+        self._thread.join(5.0)
         self.executor.shutdown(timeout_sec=5.0)
         for node in self.nodes:
             if hasattr(node, "leave"):
                 node.leave()
             node.destroy_node()
         self.context.try_shutdown()
-        self._thread.join(5.0)
 
 
 @contextmanager

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
@@ -44,6 +48,7 @@ from mspr_ros.ros.conversions import (
     transform_from_message,
     transform_from_pose_message,
 )
+from mspr_ros.ros.frames import OneShot
 from mspr_ros.ros.localizer_node import LocalizerNode
 from mspr_ros.ros.outputs import stamped_scenes
 from mspr_ros.ros.rotation import T_rotated_cam, rotated_camera
@@ -574,3 +579,37 @@ def test_parameters_are_refused_with_the_reason(ros: Harness) -> None:
     ).descriptors
     assert rate.floating_point_range[0].to_value == 1.0
     assert device.read_only and device.description
+
+
+def test_two_who_ask_at_once_both_get_an_answer() -> None:
+    asked, answers = OneShot(), []
+    askers = [
+        threading.Thread(
+            target=lambda: answers.append(asked.ask(TIMEOUT_S, lambda: True, "/image"))
+        )
+        for _ in range(2)
+    ]
+    for asker in askers:
+        asker.start()
+    for number in range(2):
+        wait_until(lambda: asked.is_asked, "somebody who asks")
+        reply = asked.take()
+        assert reply is not None
+        reply.put((True, f"image {number}"))
+    for asker in askers:
+        asker.join(TIMEOUT_S)
+    assert sorted(answers) == [(True, "image 0"), (True, "image 1")]
+
+
+def test_the_network_takes_no_more_threads_than_it_may(ros: Harness) -> None:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        torch.set_num_threads(2)
+        Robot(ros, num_threads=1).start_camera()
+        # Threads that torch knows already keep what they have; the worker is a new one.
+        with ThreadPoolExecutor() as pool:
+            assert pool.submit(torch.get_num_threads).result() == 1
+        assert cv2.getNumThreads() == 1
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

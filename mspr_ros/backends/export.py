@@ -33,6 +33,7 @@ from mspr_ros.network.inference import prepare_for_inference
 
 PRECISIONS = ("fp32", "fp16", "int8")
 OPSET = 17
+_UNQUANTIZED = 4  # of the first convolutions
 _NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino")
 
@@ -164,11 +165,14 @@ def halve(path: Path) -> None:
 
 
 def quantize(path: Path, calibration: Tensor) -> Path:
-    """Quantize an ONNX file's convolutions and products to int8; give the new file.
+    """Quantize an ONNX file's convolutions to int8; give the new file.
 
     Ranges of activations come from the calibration pictures. Weights are quantized by channel and
-    to seven bits: without VNNI instructions, sums of eight-bit products overflow.
+    to seven bits: without VNNI instructions, sums of eight-bit products overflow. The first
+    convolutions and the depthwise ones stay as they are: they are where the errors come from, and
+    few of the operations.
     """
+    import onnx
     from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,
@@ -187,6 +191,13 @@ def quantize(path: Path, calibration: Tensor) -> Path:
             one = np.full((1,), ANY_SCENE, dtype=np.int64)
             return {"images": np.ascontiguousarray(picture.unsqueeze(0).numpy()), "scene": one}
 
+    convolutions = [node for node in onnx.load(path).graph.node if node.op_type == "Conv"]
+    kept = [
+        node.name
+        for number, node in enumerate(convolutions)
+        if number < _UNQUANTIZED
+        or any(each.name == "group" and each.i > 1 for each in node.attribute)
+    ]
     target = path.with_name("network_int8.onnx")
     logging.getLogger().setLevel(logging.ERROR)
     quantize_static(
@@ -195,6 +206,7 @@ def quantize(path: Path, calibration: Tensor) -> Path:
         Reader(calibration),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["Conv"],
+        nodes_to_exclude=kept,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         per_channel=True,

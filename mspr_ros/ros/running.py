@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import rclpy
+from rclpy.context import Context
 from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -73,16 +74,19 @@ def run_node(
             signal.signal(number, handler)
 
 
-def make_executor() -> Executor:
+def make_executor(context: Context | None = None) -> Executor:
     """Make the executor that costs least: the others ask every entity anew at each message.
 
     Where rclpy has none driven by events (before Kilted), one of two threads.
+
+    Args:
+        context: The default one where there is none.
     """
     try:
         from rclpy.experimental import EventsExecutor
     except ImportError:
-        return MultiThreadedExecutor(num_threads=2)
-    return EventsExecutor()
+        return MultiThreadedExecutor(num_threads=2, context=context)
+    return EventsExecutor(context=context)
 
 
 def in_thread(node: Node, function: Callable[[], Any]) -> Future:
