@@ -209,8 +209,10 @@ def load_bundle(folder: Path) -> Bundle:
     metadata = load_metadata(folder)
     weights_path = folder / WEIGHTS_FILE
     try:
-        state = safetensors.torch.load_file(weights_path)
-        content = weights_path.read_bytes() + (folder / METADATA_FILE).read_bytes()
+        content = weights_path.read_bytes()
+        # Not load_file, which leaks some kilobytes a call (safetensors 0.8).
+        state = safetensors.torch.load(content)
+        content += (folder / METADATA_FILE).read_bytes()
     except FileNotFoundError:
         raise BundleError(f"{folder} is not a bundle: {WEIGHTS_FILE} is missing") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
@@ -257,7 +259,7 @@ def _prototype_bytes(prototypes: Prototypes) -> bytes:
 
 def _read_prototypes(path: Path, num_scenes: int) -> Prototypes:
     try:
-        tensors = safetensors.torch.load_file(path)
+        tensors = safetensors.torch.load(path.read_bytes())
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise BundleError(f"{path} is damaged: {error}") from None
     names = {field.name for field in dataclasses.fields(Prototypes)}
