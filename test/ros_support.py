@@ -99,7 +99,8 @@ class Harness:
 
     def _spin(self) -> None:
         with suppress(ExternalShutdownException):
-            while not self._stopping.is_set():  # `spin` of the executor for events keeps Python's lock
+            # Not `spin`: that of the executor for events keeps Python's lock.
+            while not self._stopping.is_set():
                 self.executor.spin_once(timeout_sec=0.1)
 
     def add(self, node: Node) -> None:

@@ -13,16 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from ros_support import Harness, diagnostic_values, harness, wait_until
 from test_bags import make_dataset
-from tiny import make_tiny_bundle
+from tiny import TINY_CAMERA, make_tiny_bundle
 
 from mspr_ros.bags import write_dataset_bag
 from mspr_ros.cli.main import main
+from mspr_ros.ros.live_bench import measure_live
 from mspr_ros.ros.live_run import LiveNode, live_environment
 
 START_S = 120.0  # torch takes long to import on a busy machine
@@ -249,3 +251,28 @@ def test_children_never_inherit_the_wheels_mark_without_its_path(
     command = LiveNode("some.module", {"a": "it's", "b": True, "c": 1.5}, Path("log")).command()
     assert command[:4] == [sys.executable, "-m", "some.module", "--ros-args"]
     assert command[4:] == ["-p", "a:='it''s'", "-p", "b:=true", "-p", "c:=1.5"]
+
+
+@pytest.mark.slow
+def test_the_live_benchmark_tells_where_an_images_time_went(tmp_path: Path) -> None:
+    images = [np.full((96, 128, 3), value, dtype=np.uint8) for value in (40, 80, 120)]
+    result = measure_live(
+        make_tiny_bundle(tmp_path / "bundle"),
+        images,
+        TINY_CAMERA,
+        rate_hz=10.0,
+        num_images=60,
+        device="cpu",
+        num_threads=1,
+    )
+    assert result["sent"] == 60
+    assert result["received"] >= 50
+    parts = result["parts_ms"]
+    assert set(parts) == {
+        *("stamp_to_pose", "age_at_arrival", "wait", "decode", "preprocess"),
+        *("network", "postprocess", "publish"),
+    }
+    assert 0.0 < parts["network"]["p50"] < parts["stamp_to_pose"]["p50"]
+    assert result["times_network"]["p50"] > 1.0
+    assert 0.0 < result["processor_ms_an_image"] < 10_000.0
+    assert "torch" in result["text"]

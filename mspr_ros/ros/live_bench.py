@@ -63,7 +63,7 @@ def measure_live(
         camera: That took them.
         rate_hz: Images a second.
         num_images: How many.
-        device: For the network.
+        device: For the network; the backend is the fastest that the folder has.
         num_threads: For the network; 0 for all.
 
     Returns:
@@ -81,6 +81,7 @@ def measure_live(
         parameters = {
             "bundle": str(bundle.resolve()),
             "device": device,
+            "backend": "auto",
             "num_threads": num_threads,
             "reliability": "reliable",
         }
@@ -173,7 +174,8 @@ class _LiveBench:
         """
         answered = list(self._latencies_ms.values())
         if len(answered) < LEAST_ANSWERS or len(self._processor) < 2:
-            raise MsprError(f"only {len(answered)} images were answered: too few to judge")
+            why = self._diagnostics.get("last_rejection", "no rejection was told")
+            raise MsprError(f"only {len(answered)} images were answered ({why})")
         parts = {"stamp_to_pose": _percentiles(answered[round(WARM_UP * len(answered)) :])}
         for name in PARTS:
             parts[name.removeprefix("latency_")] = {
@@ -184,6 +186,7 @@ class _LiveBench:
         whole, network = parts["stamp_to_pose"], parts["network"]
         result = {
             "rate_hz": self._rate_hz,
+            "backend": self._diagnostics.get("backend", ""),
             "load_at_end": os.getloadavg()[0],
             "sent": self._num_images,
             **{name: int(self._diagnostics[name]) for name in ("received", "answered", "dropped")},
@@ -203,8 +206,8 @@ def _text(result: dict[str, Any]) -> str:
     times = result["times_network"]
     return "\n".join(
         [
-            f"two processes over DDS at {result['rate_hz']:.1f} Hz, {result['answered']} of "
-            f"{result['sent']} images answered, ms:         p50     p99",
+            f"two processes over DDS at {result['rate_hz']:.1f} Hz, {result['backend']}, "
+            f"{result['answered']} of {result['sent']} images answered; ms at p50, p99:",
             *(
                 f"  {name.replace('_', ' '):<60}{part['p50']:>8.1f}{part['p99']:>8.1f}"
                 for name, part in result["parts_ms"].items()
