@@ -2,6 +2,7 @@
 
     python test/soak.py -o docs/measured/soak.json     # the full one, an hour: `make soak`
     python test/soak.py --short                        # what test_soak.py runs
+    python test/soak.py -o FILE --only steady          # a part of it; FILE keeps the others
 
 Counts are printed as they come; exit status 1 if anything was not as it must be. Memory is the
 resident one of the node's process. A tiny network answers unless --bundle names another.
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -54,6 +55,10 @@ PATIENCE_S = 240.0  # a busy machine imports torch slowly
 GOOD_EVERY = 20
 MEMORY_GROWTH = 0.02
 LATENCY_GROWTH = 1.2
+PARTS = (
+    *("malformed", "lifecycle", "reloads", "steady"),
+    *("malformed_compressed", "disturbances"),
+)
 
 
 @dataclass(frozen=True)
@@ -409,44 +414,55 @@ def soak_steady(node: Node, seconds: float) -> dict[str, Any]:
     return result
 
 
-def soak(bundle: Path, folder: Path, amounts: Amounts) -> dict[str, dict[str, Any]]:
-    """Run everything; give the counts by name, each with its list of problems."""
+def soak(
+    bundle: Path, folder: Path, amounts: Amounts, only: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Run the parts named; give the counts by name, each with its list of problems."""
     results: dict[str, dict[str, Any]] = {}
-
-    def run(name: str, work: Callable[..., dict[str, Any]], node: Node, amount: Any) -> None:
-        start_s, node.memory_noise_mib = time.monotonic(), amounts.memory_noise_mib
-        results[name] = work(node, amount)
-        results[name]["took_s"] = round(time.monotonic() - start_s, 1)
-        print(f"{name}: {json.dumps(results[name])}", flush=True)
-
-    with harness() as ros, started(ros, bundle, folder) as node:
-        run("malformed", soak_malformed, node, amounts.malformed)
-        run("lifecycle", soak_lifecycle, node, amounts.cycles)
-        run("reloads", soak_reloads, node, amounts.reloads)
-        run("steady", soak_steady, node, amounts.steady_s)
+    plain = {
+        "malformed": (soak_malformed, amounts.malformed),
+        "lifecycle": (soak_lifecycle, amounts.cycles),
+        "reloads": (soak_reloads, amounts.reloads),
+        "steady": (soak_steady, amounts.steady_s),
+    }
+    recorded = {
+        "malformed_compressed": (soak_malformed, amounts.malformed // 4),
+        "disturbances": (soak_disturbances, amounts.disturbances),
+    }
     options = {"image_transport": "compressed", "use_sim_time": True}
-    with harness() as ros, started(ros, bundle, folder, **options) as node:
-        run("malformed_compressed", soak_malformed, node, amounts.malformed // 4)
-        run("disturbances", soak_disturbances, node, amounts.disturbances)
+    for parts, parameters in ((plain, {}), (recorded, options)):
+        wanted = {name: part for name, part in parts.items() if name in only}
+        if not wanted:
+            continue
+        with harness() as ros, started(ros, bundle, folder, **parameters) as node:
+            for name, (work, amount) in wanted.items():
+                start_s, node.memory_noise_mib = time.monotonic(), amounts.memory_noise_mib
+                results[name] = work(node, amount)
+                results[name]["took_s"] = round(time.monotonic() - start_s, 1)
+                results[name]["load"] = round(os.getloadavg()[0], 1)
+                print(f"{name}: {json.dumps(results[name])}", flush=True)
     return results
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, help="JSON file, replaced")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file; earlier parts in it stay")
     parser.add_argument("--bundle", type=Path, help="default: a tiny network of random weights")
     parser.add_argument("--short", action="store_true", help="seconds of each, not an hour")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART")
     args = parser.parse_args()
     os.environ.update(live_environment())  # this process hears the node's: the same discovery
     with tempfile.TemporaryDirectory() as folder:
         bundle = args.bundle or make_tiny_bundle(Path(folder) / "bundle")
         amounts = SHORT if args.short else Amounts()
-        results = soak(bundle.absolute(), Path(folder), amounts)
+        results = soak(bundle.absolute(), Path(folder), amounts, args.only)
     problems = [f"{name}: {p}" for name, result in results.items() for p in result["problems"]]
     print("\n".join(problems) or "all as it must be")
     if args.output:
         machine = {"machine": platform.platform(), "python": platform.python_version()}
         report = {"date": str(date.today()), **machine, "command": " ".join(sys.argv)}
+        if args.output.exists():
+            results = {**json.loads(args.output.read_text())["results"], **results}
         report |= {"bundle": str(args.bundle or "tiny"), "results": results}
         args.output.write_text(json.dumps(report, indent=2) + "\n")
     return 1 if problems else 0

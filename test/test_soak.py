@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from soak import GOOD_EVERY, SHORT, soak
+from soak import GOOD_EVERY, PARTS, SHORT, soak
 from soak_messages import bad_compressed, bad_image, bad_info
 from tiny import make_tiny_bundle
 
@@ -41,7 +41,7 @@ def test_malformed_messages_are_refused_with_image_errors_only() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_node_survives_a_short_soak(tmp_path: Path) -> None:
-    results = soak(make_tiny_bundle(tmp_path / "bundle"), tmp_path, SHORT)
+    results = soak(make_tiny_bundle(tmp_path / "bundle"), tmp_path, SHORT, PARTS)
     assert {name: result["problems"] for name, result in results.items()} == {
         name: []
         for name in (
