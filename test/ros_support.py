@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 import time
@@ -151,12 +152,17 @@ class Harness:
     def close(self) -> None:
         self._stopping.set()
         self._thread.join(5.0)
+        for node in self.nodes:
+            self.executor.remove_node(node)
         self.executor.shutdown(timeout_sec=5.0)
         for node in self.nodes:
             if hasattr(node, "leave"):
                 node.leave()
             node.destroy_node()
         self.context.try_shutdown()
+        self.nodes.clear()
+        del self.executor
+        gc.collect()  # a node of the same name logs through the one that is left over
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -613,3 +614,25 @@ def test_the_network_takes_no_more_threads_than_it_may(ros: Harness) -> None:
     finally:
         torch.set_num_threads(before[0])
         cv2.setNumThreads(before[1])
+
+
+def test_a_node_taken_down_while_somebody_waits_for_an_image_comes_up_again(ros: Harness) -> None:
+    robot = Robot(ros)
+    robot.start_camera()
+    client = ros.tester.create_client(Trigger, "localizer/localize")
+    assert client.wait_for_service(timeout_sec=TIMEOUT_S)
+    client.call_async(Trigger.Request())
+    wait_until(lambda: robot.node._asked.is_asked, "the request")
+    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+        assert change_state(ros, transition)
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert change_state(ros, transition)
+    robot.start_camera()
+
+    def is_answered() -> bool:
+        robot.images.publish(image_message(7))
+        time.sleep(0.1)
+        return bool(robot.poses)
+
+    wait_until(is_answered, "a pose")
+    assert robot.ask(image_message(8)).success

@@ -75,10 +75,14 @@ class LocalizerNode(LifecycleNode):
         self._cameras: CameraSubscriptions | None = None
         self._infos: dict[str, CameraInfos] = {}
         self._tf_listener: tf2_ros.TransformListener | None = None
-        self._services_in: list[Any] = []
         # What on_activate creates and on_deactivate releases.
         self._worker: NewestFrameWorker[Frame] | None = None
         self._asked = OneShot()  # ~/localize waits for the next image
+        # Services stay whatever the state is: whoever waits for an answer gets one. Apart from the
+        # other callbacks, which go on meanwhile.
+        group = MutuallyExclusiveCallbackGroup()
+        self.create_service(Trigger, "~/localize", self._on_localize, callback_group=group)
+        self.create_service(Trigger, "~/reload", self._on_reload, callback_group=group)
         # Diagnostics stand apart: they must also tell why the node is not configured. Their timer
         # runs on a clock that never stands still, simulated time or not.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -194,12 +198,6 @@ class LocalizerNode(LifecycleNode):
             statistics=self._statistics,
             warn=self._warn,
         )
-        # Apart from the other callbacks: they wait, and images must go on meanwhile.
-        group = MutuallyExclusiveCallbackGroup()
-        self._services_in = [
-            self.create_service(Trigger, "~/localize", self._on_localize, callback_group=group),
-            self.create_service(Trigger, "~/reload", self._on_reload, callback_group=group),
-        ]
 
     def _subscribe(self) -> CameraSubscriptions:
         parameters = self._settings
@@ -219,13 +217,11 @@ class LocalizerNode(LifecycleNode):
         with self._lock:
             if self._cameras is not None:
                 self._cameras.release()
-            for service in self._services_in:
-                self.destroy_service(service)
             if self._tf_listener is not None:
                 self._tf_listener.unregister()
             if self._outputs is not None:
                 self._outputs.release()
-            self._infos, self._services_in = {}, []
+            self._infos = {}
             self._tf_listener = self._outputs = self._cameras = self._pipeline = None
 
     def _stop_worker(self) -> None:
@@ -282,7 +278,8 @@ class LocalizerNode(LifecycleNode):
             with self._lock:
                 pipeline = self._pipeline
                 if pipeline is None:
-                    raise MsprError("the node is not configured")
+                    response.success, response.message = False, "the node is not configured"
+                    return response
                 localizer = self._load()  # meanwhile the old one answers
                 pipeline.swap(localizer)
                 if self._outputs is not None:
