@@ -6,6 +6,7 @@ A managed lifecycle node. Run it with `ros2 run mspr_ros localizer`, or
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 import traceback
@@ -23,6 +24,7 @@ from std_srvs.srv import Trigger
 
 from mspr_ros.errors import ImageError, MsprError
 from mspr_ros.localizer import Localizer
+from mspr_ros.network.backbone import import_timm
 from mspr_ros.ros.assembly import build_pipeline
 from mspr_ros.ros.camera_infos import CameraInfos
 from mspr_ros.ros.cameras import CameraSubscriptions, camera_names, camera_qos
@@ -363,6 +365,10 @@ class LocalizerNode(LifecycleNode):
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the node as a process."""
+    # What was imported stays. Looking through it for garbage, as Python does now and then, would
+    # stop everything for a quarter of a second.
+    import_timm()
+    gc.freeze()
     end_process(run_node(LocalizerNode, arguments, leave=LocalizerNode.leave))
 
 

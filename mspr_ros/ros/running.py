@@ -23,6 +23,9 @@ SPIN_S = 0.1  # how soon a signal is noticed
 # From the signal on. Callbacks get the first part of it; whoever still loads a bundle then, or
 # waits for a GPU, is not waited for.
 LEAVE_S, CALLBACKS_S = 1.0, 0.3
+# How long a thread that computes in Python keeps the others waiting. A network gives the lock away
+# and wants it back some hundred times: with Python's 5 ms a reload would stop the poses.
+SWITCH_S = 1e-4
 
 
 def run_node(
@@ -53,6 +56,7 @@ def run_node(
             watchdog.start()
         stopped = True
 
+    sys.setswitchinterval(SWITCH_S)
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     previous = [signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
