@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import tf2_ros
@@ -48,6 +49,7 @@ DIAGNOSTICS_PERIOD_S = 1.0
 WARN_INTERVAL_S = 5.0
 STOP_TIMEOUT_S = 1.5
 LOCALIZE_TIMEOUT_S = 10.0
+WAITING_SERVICES = 4  # calls that wait at a time; more wait for these
 
 
 class LocalizerNode(LifecycleNode):
@@ -80,6 +82,7 @@ class LocalizerNode(LifecycleNode):
         # What on_activate creates and on_deactivate releases.
         self._worker: NewestFrameWorker[Frame] | None = None
         self._asked = OneShot()  # ~/localize waits for the next image
+        self._waiting = ThreadPoolExecutor(WAITING_SERVICES, "localizer-service")
         # Services stay whatever the state is: whoever waits for an answer gets one. Apart from the
         # other callbacks, which go on meanwhile.
         group = MutuallyExclusiveCallbackGroup()
@@ -254,10 +257,10 @@ class LocalizerNode(LifecycleNode):
             self._warn("camera_info", f"camera_info not used: {error}")
 
     async def _on_localize(self, request: Any, response: Trigger.Response) -> Trigger.Response:
-        return await in_thread(self, lambda: self._localize_next(response))
+        return await in_thread(self, self._waiting, lambda: self._localize_next(response))
 
     async def _on_reload(self, request: Any, response: Trigger.Response) -> Trigger.Response:
-        return await in_thread(self, lambda: self._reload(response))
+        return await in_thread(self, self._waiting, lambda: self._reload(response))
 
     def _localize_next(self, response: Trigger.Response) -> Trigger.Response:
         """Localize the next image at once, whatever max_rate_hz says.

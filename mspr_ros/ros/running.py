@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -93,11 +94,12 @@ def make_executor(context: Context | None = None) -> Executor:
     return EventsExecutor(context=context)
 
 
-def in_thread(node: Node, function: Callable[[], Any]) -> Future:
+def in_thread(node: Node, pool: ThreadPoolExecutor, function: Callable[[], Any]) -> Future:
     """Run what takes long beside a node's executor, which goes on; a coroutine awaits its result.
 
     Args:
         node: Whose executor wakes the coroutine.
+        pool: Has the threads. They are kept: each new one would have memory of its own.
         function: Its result, or what it raises, is the future's.
     """
     future = Future(executor=node.executor)
@@ -108,7 +110,7 @@ def in_thread(node: Node, function: Callable[[], Any]) -> Future:
         except Exception as error:  # raised where it is awaited
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    pool.submit(run)
     return future
 
 
