@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from array import array
 from typing import Any
 
@@ -52,9 +54,6 @@ def bad_image(rng: np.random.Generator, stamp_ns: int) -> Image:
 
 def _png_that_claims(width: int, height: int) -> bytes:
     """Give a small PNG whose header claims another size, with the right checksum."""
-    import struct
-    import zlib
-
     data = bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1])
     chunk = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
     return data[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
