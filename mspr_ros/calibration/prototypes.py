@@ -14,6 +14,7 @@ embedding, K directions of the span.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -59,9 +60,12 @@ class Prototypes:
 
     def strangeness(self, descriptor: Array) -> Array:
         """Give how much of descriptors (N, F) the projection cannot express, (N,)."""
-        centred = descriptor - self.mean
+        return _outside(descriptor - self.mean, self._directions)
+
+    @cached_property
+    def _directions(self) -> Array:
         # The basis' columns are orthogonal, scaled by the whitening.
-        return _outside(centred, self.basis / np.linalg.norm(self.basis, axis=0))
+        return np.asarray(self.basis / np.linalg.norm(self.basis, axis=0))
 
     def compare(
         self,
