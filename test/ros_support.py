@@ -32,7 +32,7 @@ from mspr_ros.ros.conversions import (
     message_from_transform,
     stamp_from_ns,
 )
-from mspr_ros.ros.running import make_executor
+from mspr_ros.ros.running import WithoutQosEvents, make_executor
 
 TIMEOUT_S = 20.0
 CAMERA = CameraModel(width=64, height=48, fx=50.0, fy=50.0, cx=31.5, cy=23.5)
@@ -84,6 +84,10 @@ class FakeLocalizer:
         return PoseEstimate(**values)
 
 
+class Tester(WithoutQosEvents, Node):
+    """Talks to the nodes under test."""
+
+
 class Harness:
     """Nodes spun in a background thread, and a tester node to talk to them."""
 
@@ -91,7 +95,7 @@ class Harness:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=random.randint(1, 100))
         self.executor = make_executor(self.context)
-        self.tester = Node("tester", context=self.context)
+        self.tester = Tester("tester", context=self.context)
         self.executor.add_node(self.tester)
         self.nodes: list[Node] = [self.tester]
         self._stopping = threading.Event()

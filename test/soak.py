@@ -238,8 +238,8 @@ def soak_malformed(node: Node, count: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     bad, warm_up = bad_image, count // 10
     if node.transport == "compressed":
-        # A header flipped so that it claims a huge picture comes once in thousands of messages, and
-        # the allocator then keeps some 20 MiB, once.
+        # A header flipped so that it claims a huge picture comes once in thousands of messages,
+        # and the allocator then keeps some 20 MiB, once.
         bad, warm_up = bad_compressed, count // 2
     good_sent = good_answered = infos = 0
     memory = Memory(node)

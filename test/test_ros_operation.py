@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.event_handler import EventHandler
 from rclpy.parameter import Parameter
 from ros_support import (
     TIMEOUT_S,
@@ -279,3 +280,12 @@ def test_an_age_of_another_clock_is_none(ros: Harness) -> None:
     robot.send(1)  # 1970
     robot.told("answered", "1")
     assert "age_at_arrival_p50_ms" not in diagnostic_values(robot.diagnostics)
+
+
+def test_executors_hear_of_no_qos_event_of_the_localizer(ros):
+    node = LocalizerNode(lambda *a, **o: FakeLocalizer(), **ros.parameters({"bundle": "b"}))
+    try:
+        assert any(publisher.event_handlers for publisher in node.publishers)
+        assert not [one for one in node.waitables if isinstance(one, EventHandler)]
+    finally:
+        node.destroy_node()

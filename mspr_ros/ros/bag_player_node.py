@@ -34,6 +34,7 @@ from mspr_ros.bags import (
 )
 from mspr_ros.ros.conversions import ns_from_stamp, stamp_from_ns
 from mspr_ros.ros.parameter_specs import NodeParameters, ParameterSpec
+from mspr_ros.ros.running import WithoutQosEvents
 from mspr_ros.ros.source import (
     SOURCE_PARAMETERS,
     Pace,
@@ -87,7 +88,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
 )
 
 
-class BagPlayer(Node):
+class BagPlayer(WithoutQosEvents, Node):
     """Publish the camera of a bag.
 
     Raises:

@@ -30,6 +30,7 @@ from mspr_ros.ros.conversions import (
 )
 from mspr_ros.ros.odometry import DRIFT_PER_M, DRIFT_PER_RAD, OdometryMessages
 from mspr_ros.ros.parameter_specs import NodeParameters, ParameterSpec
+from mspr_ros.ros.running import WithoutQosEvents
 from mspr_ros.ros.source import (
     SOURCE_PARAMETERS,
     Pace,
@@ -93,7 +94,7 @@ class Shot(NamedTuple):
     frame: DriveFrame
 
 
-class CameraSim(Node):
+class CameraSim(WithoutQosEvents, Node):
     """Publish the simulator's camera.
 
     Raises:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import (
     HistoryPolicy,
@@ -175,9 +174,6 @@ class CameraSubscriptions:
             topic,
             callback,
             self._qos(),  # each its own: overrides are written into it
-            # No event handlers, not even rclpy's own: its executor does not survive one that is
-            # destroyed while it looks for work. `incompatible` sees in the graph what they tell.
-            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
             qos_overriding_options=(
                 QoSOverridingOptions.with_default_policies() if watched else None
             ),

@@ -39,7 +39,7 @@ from mspr_ros.ros.parameter_specs import NodeParameters
 from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS
 from mspr_ros.ros.pipeline import Pipeline
 from mspr_ros.ros.report import node_report
-from mspr_ros.ros.running import end_process, in_thread, run_node
+from mspr_ros.ros.running import WithoutQosEvents, end_process, in_thread, run_node
 from mspr_ros.ros.tf_policy import ParentWatch, WatchedBuffer
 from mspr_ros.ros.trail import taught_bounds
 from mspr_ros.ros.worker import NewestFrameWorker
@@ -52,7 +52,7 @@ LOCALIZE_TIMEOUT_S = 10.0
 WAITING_SERVICES = 4  # calls that wait at a time; more wait for these
 
 
-class LocalizerNode(LifecycleNode):
+class LocalizerNode(WithoutQosEvents, LifecycleNode):
     """Publish the pose of a camera in the map its bundle was taught.
 
     Args:

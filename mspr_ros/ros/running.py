@@ -6,17 +6,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, NoReturn
 
 import rclpy
 from rclpy.context import Context
+from rclpy.event_handler import EventHandler
 from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
+from rclpy.waitable import Waitable
 
 from mspr_ros.errors import MsprError
 
@@ -27,6 +29,21 @@ LEAVE_S, CALLBACKS_S = 1.0, 0.3
 # How long a thread that computes in Python keeps the others waiting. A network gives the lock away
 # and wants it back some hundred times: with Python's 5 ms a reload would stop the poses.
 SWITCH_S = 1e-4
+
+
+class WithoutQosEvents:
+    """For a node, named before its other base: executors hear of no QoS event of its topics.
+
+    Whoever sets a callback for such an event, or takes one, holds a lock of rmw_fastrtps (before
+    mid 2026) and asks for one of Fast DDS; what discovers peers holds that and asks for the first.
+    rclpy's own executors do not survive an event handler that is destroyed while they look.
+    """
+
+    @property
+    def waitables(self) -> Iterator[Waitable[Any]]:
+        """Everything else that an executor waits for."""
+        everything: Iterator[Waitable[Any]] = super().waitables  # type: ignore[misc]
+        return (one for one in everything if not isinstance(one, EventHandler))
 
 
 def run_node(
