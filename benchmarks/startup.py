@@ -1,4 +1,4 @@
-"""Time the localizer's process from its start until it is active, a few times in a row.
+"""Time the localizer's process from its start until it is active, and a reload; a few times.
 
     python benchmarks/startup.py [BUNDLE] [--times 5]
 
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from lifecycle_msgs.srv import GetState
+from std_srvs.srv import Trigger
 
 from mspr_ros.ros.live_run import LiveNode, live_environment, own_node, running
 
@@ -32,16 +33,27 @@ def main() -> None:
         {"bundle": str(args.bundle.resolve()), "device": "cpu"},
         Path("/dev/null"),
     )
-    seconds = []
+    starts, reloads = [], []
     with own_node("startup", environment) as (listener, spin):
-        client = listener.create_client(GetState, "localizer/get_state")
+        states = listener.create_client(GetState, "localizer/get_state")
+        reload = listener.create_client(Trigger, "localizer/reload")
         for _ in range(args.times):
             start_s = time.perf_counter()
             with running(node, environment) as process:
-                wait_until_active(client, spin, process, start_s)
-                seconds.append(time.perf_counter() - start_s)
-            print(f"{seconds[-1]:.2f} s", flush=True)
-    print(f"active after {statistics.median(seconds):.2f} s (median of {args.times})")
+                wait_until_active(states, spin, process, start_s)
+                active_s = time.perf_counter()
+                starts.append(active_s - start_s)
+                future = reload.call_async(Trigger.Request())
+                while not future.done():
+                    spin()
+                if not future.result().success:
+                    raise SystemExit(f"no reload: {future.result().message}")
+                reloads.append(time.perf_counter() - active_s)
+            print(f"active after {starts[-1]:.2f} s, reload {reloads[-1]:.2f} s", flush=True)
+    print(
+        f"median of {args.times}: active after {statistics.median(starts):.2f} s, "
+        f"reload {statistics.median(reloads):.2f} s"
+    )
 
 
 def wait_until_active(client, spin, process: subprocess.Popen[bytes], start_s: float) -> None:
