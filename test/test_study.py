@@ -96,6 +96,17 @@ def test_an_ablation_is_broken_off_and_goes_on(
     assert "direct regression" in (out / "table.md").read_text()
     assert not list(out.rglob("*.ckpt"))
 
+    done = {path: path.read_bytes() for path in (out / "cells").iterdir()}
+    more = [*command[: command.index("--seeds")], "--seeds", "2", "--quick"]
+    assert mspr(more) == 0
+    assert all(path.read_bytes() == text for path, text in done.items())
+    result = json.loads((out / "result.json").read_text())
+    assert result["numbers"]["contrasts"]["single"]["position_m"]["num_seeds"] == 2
+    images = json.loads((out / "plan.json").read_text())["sizes"]["images_of"]
+    for name in ("base", "direct", "single-kitchen"):
+        assert images[f"{name}-seed1"] == images[f"{name}-seed0"] > 0
+    assert mspr(command) == 1  # fewer is another study
+
 
 def test_label_noise_is_put_on_training_poses_only_and_compared(
     tmp_path: Path, arguments: list[str]

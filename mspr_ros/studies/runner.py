@@ -117,6 +117,8 @@ def _refuse_other_study(setting: Setting, name: str) -> None:
         return
     before, now = json.loads(path.read_text())["setting"], _identity(name, setting)
     changed = [key for key in now if before.get(key) != json.loads(json.dumps(now[key]))]
+    if "seeds" in changed and set(before.get("seeds", ())) <= set(setting.seeds):
+        changed.remove("seeds")  # more of them: what is done is done
     if changed:
         raise ConfigError(
             f"{setting.output} holds a study begun with other {', '.join(changed)}; repeat its "
@@ -134,12 +136,28 @@ def _sizes_for(
     """Read the sizes that were chosen when the study began, or choose them."""
     path = setting.output / PLAN_FILE
     if path.exists():
-        return Sizes(**json.loads(path.read_text(encoding="utf-8"))["sizes"])
-    print("measuring how fast networks train here", flush=True)
-    with _quiet(setting.output / "rates.log"):
-        sizes = choose_sizes(cells, setting.budget_minutes, device, rate_seconds=rate_seconds)
+        sizes = Sizes(**json.loads(path.read_text(encoding="utf-8"))["sizes"])
+        _size_new_seeds(cells, sizes)
+    else:
+        print("measuring how fast networks train here", flush=True)
+        with _quiet(setting.output / "rates.log"):
+            sizes = choose_sizes(cells, setting.budget_minutes, device, rate_seconds=rate_seconds)
     write_atomically(path, {"setting": _identity(name, setting), "sizes": asdict(sizes)})
     return sizes
+
+
+def _size_new_seeds(cells: Sequence[Cell], sizes: Sizes) -> None:
+    """Give cells of seeds that came later the sizes of the same cell with an earlier seed."""
+    known = {_factors_key(cell): cell.name for cell in cells if cell.name in sizes.images_of}
+    for cell in cells:
+        earlier = known.get(_factors_key(cell))
+        if earlier is not None:
+            sizes.images_of.setdefault(cell.name, sizes.images_of[earlier])
+            sizes.seconds.setdefault(cell.name, sizes.seconds[earlier])
+
+
+def _factors_key(cell: Cell) -> str:
+    return json.dumps(dict(cell.factors), sort_keys=True)
 
 
 def _announce(cells: Sequence[Cell], undone: Sequence[Cell], sizes: Sizes) -> None:
