@@ -29,6 +29,7 @@ from std_srvs.srv import Trigger
 from test_ros_localizer import Robot, change_state, state
 
 from mspr_ros.errors import BundleError
+from mspr_ros.localizer import PoseEstimate
 from mspr_ros.ros.loading import is_out_of_memory
 from mspr_ros.ros.localizer_node import LocalizerNode
 
@@ -130,13 +131,32 @@ def test_what_counts_as_out_of_memory() -> None:
 # ~/reload under a stream ------------------------------------------------------------------------
 
 
-def test_images_are_answered_while_a_bundle_loads(ros: Harness) -> None:
-    robot = Robot(ros)
+class Counting(FakeLocalizer):
+    """Remembers how many threads torch would have computed each answer with."""
+
+    def __init__(self, **answer: Any) -> None:
+        super().__init__(**answer)
+        self.num_threads: list[int] = []
+
+    def localize(self, *args: Any) -> PoseEstimate:
+        self.num_threads.append(torch.get_num_threads())
+        return super().localize(*args)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_images_are_answered_while_a_bundle_loads(ros: Harness, threads: None) -> None:
+    first, other = Counting(), Counting(scene="office")
+    robot = Robot(ros, lambda *args, **options: first, num_threads=2)
     robot.start_camera()
     robot.send(1)
     may_load = threading.Event()
     asked = threading.Event()
-    other = FakeLocalizer(scene="office")
 
     def slow(*args: Any, **options: Any) -> FakeLocalizer:
         asked.set()
@@ -157,6 +177,9 @@ def test_images_are_answered_while_a_bundle_loads(ros: Harness) -> None:
     robot.send(12)
     wait_until(lambda: robot.scenes[-1].data == "office")
     assert [pose.header.stamp.nanosec for pose in robot.poses] == list(range(1, 13))
+    # A core is left to the loader; the first answer of each is the trial after loading.
+    assert first.num_threads == [2, 2] + 10 * [1]
+    assert other.num_threads == [2, 2]
 
 
 # Namespaces, remapping, lifecycle ---------------------------------------------------------------

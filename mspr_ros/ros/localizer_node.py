@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import tf2_ros
@@ -26,6 +27,7 @@ from std_srvs.srv import Trigger
 from mspr_ros.errors import ImageError, MsprError
 from mspr_ros.localizer import Localizer
 from mspr_ros.network.backbone import import_timm
+from mspr_ros.network.threads import one_thread
 from mspr_ros.ros.assembly import build_pipeline
 from mspr_ros.ros.camera_infos import CameraInfos
 from mspr_ros.ros.cameras import CameraSubscriptions, camera_names, camera_qos
@@ -72,6 +74,7 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
         self._statistics = FrameStatistics()
         self._failure = ""  # why the last configure or reload failed
         self._last_warned_s: dict[str, float] = {}
+        self._is_loading = False  # a bundle, while the node answers with another
         self._lock = threading.Lock()  # one loading, one teardown at a time
         # What on_configure creates and on_cleanup releases.
         self._pipeline: Pipeline | None = None
@@ -122,7 +125,7 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
         self._pipeline.start()
         sets = self._pipeline.rig.sets
         self._worker = NewestFrameWorker(
-            self._pipeline.process,
+            self._process,
             on_error=self._frame_failed,
             is_ready=self._pipeline.is_ready,
             interval_s=self._interval_s,
@@ -262,6 +265,14 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
     async def _on_reload(self, request: Any, response: Trigger.Response) -> Trigger.Response:
         return await in_thread(self, self._waiting, lambda: self._reload(response))
 
+    def _process(self, frame: Frame) -> None:
+        """Answer an image, leaving a core to whoever loads a bundle meanwhile."""
+        pipeline = self._pipeline
+        assert pipeline is not None, "it is there as long as the worker"
+        # Threads on all cores would wait for the one that has lost its core, in each step anew.
+        with one_thread() if self._is_loading else nullcontext():
+            pipeline.process(frame)
+
     def _localize_next(self, response: Trigger.Response) -> Trigger.Response:
         """Localize the next image at once, whatever max_rate_hz says.
 
@@ -285,7 +296,11 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
                 if pipeline is None:
                     response.success, response.message = False, "the node is not configured"
                     return response
-                localizer = self._load()  # meanwhile the old one answers
+                self._is_loading = True
+                try:
+                    localizer = self._load()  # meanwhile the old one answers
+                finally:
+                    self._is_loading = False
                 pipeline.swap(localizer)
                 if self._outputs is not None:
                     self._outputs.set_taught(taught_bounds(localizer.metadata))
