@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NoReturn
 
 import tf2_ros
@@ -125,7 +126,7 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
         self._pipeline.start()
         sets = self._pipeline.rig.sets
         self._worker = NewestFrameWorker(
-            self._process,
+            partial(self._process, self._pipeline),
             on_error=self._frame_failed,
             is_ready=self._pipeline.is_ready,
             interval_s=self._interval_s,
@@ -265,10 +266,8 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
     async def _on_reload(self, request: Any, response: Trigger.Response) -> Trigger.Response:
         return await in_thread(self, self._waiting, lambda: self._reload(response))
 
-    def _process(self, frame: Frame) -> None:
+    def _process(self, pipeline: Pipeline, frame: Frame) -> None:
         """Answer an image, leaving a core to whoever loads a bundle meanwhile."""
-        pipeline = self._pipeline
-        assert pipeline is not None, "it is there as long as the worker"
         # Threads on all cores would wait for the one that has lost its core, in each step anew.
         with one_thread() if self._is_loading else nullcontext():
             pipeline.process(frame)

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 import rclpy
 from rclpy.context import Context
-from rclpy.event_handler import EventHandler
 from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -21,6 +20,11 @@ from rclpy.task import Future
 from rclpy.waitable import Waitable
 
 from mspr_ros.errors import MsprError
+
+try:
+    from rclpy.event_handler import EventHandler
+except ImportError:  # Humble
+    from rclpy.qos_event import QoSEventHandler as EventHandler
 
 SPIN_S = 0.1  # how soon a signal is noticed
 # From the signal on. Callbacks get the first part of it; whoever still loads a bundle then, or
