@@ -12,7 +12,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.event_handler import EventHandler
 from rclpy.parameter import Parameter
 from ros_support import (
     TIMEOUT_S,
@@ -32,6 +31,7 @@ from mspr_ros.errors import BundleError
 from mspr_ros.localizer import PoseEstimate
 from mspr_ros.ros.loading import is_out_of_memory
 from mspr_ros.ros.localizer_node import LocalizerNode
+from mspr_ros.ros.running import EventHandler
 
 
 @pytest.fixture
@@ -305,7 +305,7 @@ def test_an_age_of_another_clock_is_none(ros: Harness) -> None:
     assert "age_at_arrival_p50_ms" not in diagnostic_values(robot.diagnostics)
 
 
-def test_executors_hear_of_no_qos_event_of_the_localizer(ros):
+def test_executors_hear_of_no_qos_event_of_the_localizer(ros: Harness) -> None:
     node = LocalizerNode(lambda *a, **o: FakeLocalizer(), **ros.parameters({"bundle": "b"}))
     try:
         assert any(publisher.event_handlers for publisher in node.publishers)
