@@ -108,12 +108,23 @@ def test_an_ablation_is_broken_off_and_goes_on(
     assert mspr(command) == 1  # fewer is another study
 
 
+def test_an_ablation_of_chosen_parts(tmp_path: Path, arguments: list[str]) -> None:
+    out = tmp_path / "out"
+    command = ["study", "ablation", *arguments, "-o", str(out), "--seeds", "1"]
+    assert mspr([*command, "--parts", "no_residual"]) == 0
+    result = json.loads((out / "result.json").read_text())
+    found = result["numbers"]["contrasts"]
+    assert set(found) == {"base", "no_residual", "forced", "blind"}
+    kept = yaml.safe_load((out / "runs" / "no_residual-seed0" / "config.yaml").read_text())
+    assert kept["network"]["residual"] is False
+
+
 def test_label_noise_is_put_on_training_poses_only_and_compared(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     out = tmp_path / "out"
     command = ["study", "label-noise", *arguments, "-o", str(out), "--seeds", "1", "--quick"]
-    assert mspr([*command, "--clusters", "2", "--outliers", "0.5"]) == 0
+    assert mspr([*command, "--clusters", "2", "--outliers", "0.5", "--robust-m", "0.2"]) == 0
     result = json.loads((out / "result.json").read_text())
     assert len(result["cells"]) == 2 * 2 * 2
     assert "one seed: no telling" in result["sentence"]
@@ -124,7 +135,7 @@ def test_label_noise_is_put_on_training_poses_only_and_compared(
     robust = yaml.safe_load(
         (out / "runs" / "outliers-clusters-robust-seed0" / "config.yaml").read_text()
     )
-    assert robust["loss"]["robust_position"] == 0.3
+    assert robust["loss"]["robust_position"] == 0.2
     assert robust["datasets"] == [str(noisy.root)]
 
 

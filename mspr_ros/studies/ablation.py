@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=4,
         help="position and orientation clusters of the base (%(default)s)",
     )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=(*VARIANTS, SINGLE),
+        help="what to train beside the base (everything; --quick: direct and single)",
+    )
 
 
 def base_changes(clusters: int) -> tuple[str, ...]:
@@ -70,9 +76,16 @@ def base_changes(clusters: int) -> tuple[str, ...]:
     )
 
 
+def parts(setting: Setting) -> tuple[str, ...]:
+    """Name what to train beside the base; a quick look takes away coarse-to-fine alone."""
+    if setting.options.parts:
+        return tuple(setting.options.parts)
+    return ("direct", SINGLE) if setting.quick else (*VARIANTS, SINGLE)
+
+
 def variants(setting: Setting) -> tuple[str, ...]:
-    """Give the variants to train; a quick look takes coarse-to-fine alone."""
-    return ("direct",) if setting.quick else tuple(VARIANTS)
+    """Name the parts to take away, each in a network of its own."""
+    return tuple(name for name in parts(setting) if name in VARIANTS)
 
 
 def plan(setting: Setting) -> list[Cell]:
@@ -110,7 +123,7 @@ def plan(setting: Setting) -> list[Cell]:
                     measured_frames=asked,
                 )
             )
-        for scene in places.scenes if len(places.scenes) > 1 else ():
+        for scene in places.scenes if SINGLE in parts(setting) and len(places.scenes) > 1 else ():
             exams = places.exams_of(scene)
             cells.append(
                 Cell(
