@@ -91,16 +91,17 @@ def invert_transform(transform: ArrayLike) -> Array:
 
 
 def rotation_angle_rad(quat_a_xyzw: ArrayLike, quat_b_xyzw: ArrayLike) -> Array:
-    """Measure the angle in [0, pi] between two orientations, 2 atan2(|vec|, |w|).
+    """Measure the angle in [0, pi] between two orientations, of any norm and either sign.
 
-    Exact down to zero, where 2 acos(|q.q|) loses all digits. NaN in, NaN out.
+    Exact down to zero (Kahan's 2 atan2(|a - b|, |a + b|) for the angle between vectors), where
+    2 acos(|q.q|) loses all digits. NaN in, NaN out.
     """
     a = np.asarray(quat_a_xyzw, dtype=np.float64)
     b = np.asarray(quat_b_xyzw, dtype=np.float64)
-    w = np.sum(a * b, axis=-1)
-    # Vector part of conj(a) * b.
-    vec = a[..., 3:] * b[..., :3] - b[..., 3:] * a[..., :3] - np.cross(a[..., :3], b[..., :3])
-    angle: Array = 2.0 * np.arctan2(np.linalg.norm(vec, axis=-1), np.abs(w))
+    norm_a, norm_b = (np.linalg.norm(quat, axis=-1, keepdims=True) for quat in (a, b))
+    a, b = a * norm_b, b * norm_a
+    apart, opposite = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)
+    angle: Array = 4.0 * np.arctan2(np.minimum(apart, opposite), np.maximum(apart, opposite))
     return angle
 
 

@@ -15,6 +15,7 @@ from mspr_ros.backends.choice import choose_backend
 from mspr_ros.backends.torch_backend import TorchBackend
 from mspr_ros.bundle import UNKNOWN_SCENE, Bundle, BundleMetadata, load_bundle
 from mspr_ros.calibration.assessment import Assessment, Assessor
+from mspr_ros.calibration.features import Votes
 from mspr_ros.calibration.hypotheses import LEAST_PROBABILITY, PoseHypothesis, hypotheses_of
 from mspr_ros.calibration.signals import Signals, probabilities
 from mspr_ros.calibration.views import MAX_VIEWS, combine_views, view_rotations
@@ -185,7 +186,11 @@ class Localizer:
             readings, spread = self._ask(images, cameras, self._backend.look(tensor))
         answered = time.perf_counter()
         assessment = self._assessor.assess(readings[0], spread)
-        estimates = [self._estimate(readings, assessment, row) for row in range(len(images))]
+        others = [Votes.of(signals, self._assessor.temperatures) for signals in readings[1:]]
+        votes = [assessment.votes, *others]
+        estimates = [
+            self._estimate(readings, votes, assessment, row) for row in range(len(images))
+        ]
         finished = time.perf_counter()
         share = 1000.0 / len(images)
         timings = {
@@ -254,7 +259,9 @@ class Localizer:
             rotations.append(np.stack([np.eye(3) if one is None else one for one in turned]))
         return combine_views(plain, answers, rotations)
 
-    def _estimate(self, readings: list[Signals], assessment: Assessment, row: int) -> PoseEstimate:
+    def _estimate(
+        self, readings: list[Signals], votes: list[Votes], assessment: Assessment, row: int
+    ) -> PoseEstimate:
         info = self.metadata.scenes[int(readings[0].scene[row])]
         finite = bool(readings[0].is_finite[row])
         confidence = float(assessment.confidence[row])
@@ -265,8 +272,8 @@ class Localizer:
             rejection = "the network's answer is not finite"
         hypotheses = hypotheses_of(
             readings,
+            votes,
             row,
-            self._assessor.temperatures,
             self.metadata.scene_names,
             scene_forced=self._forced_scene is not None,
         )

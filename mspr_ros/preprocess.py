@@ -67,8 +67,8 @@ class Preprocessor:
         self.config = config
         scale = 1.0 / (255.0 * np.array(config.std))
         offset = -np.array(config.mean) / np.array(config.std)
-        self._scale = torch.tensor(scale, dtype=torch.float32).view(1, 3, 1, 1)
-        self._offset = torch.tensor(offset, dtype=torch.float32).view(1, 3, 1, 1)
+        # Scale and offset by channel.
+        self._channels = torch.tensor(np.stack([scale, offset]), dtype=torch.float32).unbind()
         # Past the image's edge stands the colour that normalises to zero.
         red, green, blue = (round(255 * value) for value in config.mean)
         self._fill = (red, green, blue)
@@ -113,9 +113,12 @@ class Preprocessor:
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """Scale (B, H, W, 3), 0 to 255, on any device to (B, 3, H, W) float32, channels last."""
-        planes = images.permute(0, 3, 1, 2).to(torch.float32)  # (B, 3, H, W)
-        scale, offset = self._scale.to(planes.device), self._offset.to(planes.device)
-        return torch.addcmul(offset, planes, scale)
+        batch, height, width, _ = images.shape
+        # A row at a time: three values at a time take ten times as long.
+        rows = images.reshape(batch, height, 3 * width).to(torch.float32)
+        scale, offset = (each.to(images.device).repeat(width) for each in self._channels)
+        pixels = torch.addcmul(offset, rows, scale).view(batch, height, width, 3)
+        return pixels.permute(0, 3, 1, 2)
 
     def tensor(
         self,

@@ -110,6 +110,7 @@ def test_angles_agree_with_scipy(quat_a, quat_b) -> None:
     assert angle == pytest.approx(oracle, abs=1e-9) and 0.0 <= angle <= np.pi
     assert rotation_angle_rad(b, a) == pytest.approx(angle, abs=1e-12)
     assert rotation_angle_rad(-a, b) == pytest.approx(angle, abs=1e-12)
+    assert rotation_angle_rad(2.0 * a, 0.3 * b) == pytest.approx(angle, abs=1e-12)
     assert rotation_angle_rad(a, a) == pytest.approx(0.0, abs=1e-15)
 
 

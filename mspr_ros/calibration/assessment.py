@@ -8,19 +8,20 @@ import numpy as np
 
 from mspr_ros.calibration.features import (
     Temperatures,
+    Votes,
     confidence_terms,
     feature_matrix,
     head_covariance,
     scaled,
     scatter,
-    scene_probability,
+    share,
     sigmoid,
     standardized,
     well_conditioned,
 )
 from mspr_ros.calibration.model import Calibration
 from mspr_ros.calibration.prototypes import Comparison, Prototypes
-from mspr_ros.calibration.signals import Signals, probabilities
+from mspr_ros.calibration.signals import Signals
 from mspr_ros.geometry import Array
 
 # Where neither head nor validation frame ever told: a metre and a quarter turn.
@@ -32,6 +33,7 @@ class Assessment:
     """What is thought of N answers.
 
     Args:
+        votes: What the logits say.
         scene_probability: (N,).
         covariance: (N, 6, 6).
         known_score: (N,) how familiar the image looks: about 0 for the usual one, -1 for one
@@ -39,6 +41,7 @@ class Assessment:
         confidence: (N,).
     """
 
+    votes: Votes
     scene_probability: Array
     covariance: Array
     known_score: Array
@@ -88,28 +91,32 @@ class Assessor:
             spread: (N, 6, 6) covariances that are added, of turned views.
         """
         added = np.zeros((len(signals), 6, 6)) if spread is None else spread
-        probability = scene_probability(signals, self._temperatures.scene)
+        votes = Votes.of(signals, self._temperatures)
+        probability = share(votes.scene, signals.scene)
         if self.scene_forced:
             probability = np.ones_like(probability)
         if self.calibration is None:
-            return self._uncalibrated(signals, probability, added)
+            return self._uncalibrated(signals, votes, probability, added)
         comparison = compare(self.prototypes, signals)
-        covariance = calibrated_covariance(self.calibration, signals, comparison) + added
+        covariance = calibrated_covariance(self.calibration, signals, votes, comparison) + added
         known = known_score(self.calibration, signals, comparison)
         terms = confidence_terms(covariance, known, probability, self.calibration.right_within)
         confidence = confidence_of(self.calibration.confidence, terms)
-        return Assessment(probability, covariance, known, confidence)
+        return Assessment(votes, probability, covariance, known, confidence)
 
-    def _uncalibrated(self, signals: Signals, probability: Array, added: Array) -> Assessment:
+    def _uncalibrated(
+        self, signals: Signals, votes: Votes, probability: Array, added: Array
+    ) -> Assessment:
         covariance = (
             self._scene_covariances[signals.scene]
             if signals.position_factor is None
             else head_covariance(signals)
         )
-        clusters = _chosen_share(
-            signals.position_cluster_logits, signals.position_cluster
-        ) * _chosen_share(signals.orientation_cluster_logits, signals.orientation_cluster)
+        clusters = share(votes.position_cluster, signals.position_cluster) * share(
+            votes.orientation_cluster, signals.orientation_cluster
+        )
         return Assessment(
+            votes,
             probability,
             covariance + added,
             known_score=np.full(len(signals), np.nan),
@@ -160,13 +167,12 @@ def compare(prototypes: Prototypes | None, signals: Signals) -> Comparison | Non
 
 
 def calibrated_covariance(
-    calibration: Calibration, signals: Signals, comparison: Comparison | None
+    calibration: Calibration, signals: Signals, votes: Votes, comparison: Comparison | None
 ) -> Array:
     """Give the (N, 6, 6) covariances: s^2 (exp(2 w z) base + scatter of the clusters)."""
     infos = [calibration.scenes[number] for number in signals.scene]
-    temperatures = temperatures_of(calibration)
     mean = np.array([info.feature_mean for info in infos]).reshape(len(signals), -1)
-    features = feature_matrix(signals, comparison, calibration.features, temperatures)
+    features = feature_matrix(signals, comparison, calibration.features, votes)
     z = standardized(features, mean, np.array(calibration.feature_scale))
     base = (
         head_covariance(signals)
@@ -178,7 +184,7 @@ def calibrated_covariance(
         z @ np.array(calibration.orientation_weights),
     )
     spread = scaled(base, *(np.exp(exponent) for exponent in exponents))
-    spread = well_conditioned(spread + scatter(signals, temperatures))
+    spread = well_conditioned(spread + scatter(signals, votes))
     return scaled(
         spread,
         np.array([info.position_scale for info in infos]),
@@ -215,7 +221,3 @@ def confidence_of(coefficients: tuple[float, ...], terms: Array) -> Array:
     intercept, *weights = coefficients
     known = np.nan_to_num(terms)  # no prototypes, no word on familiarity
     return sigmoid(intercept - known @ np.array(weights))
-
-
-def _chosen_share(logits: Array, chosen: np.ndarray) -> Array:
-    return np.asarray(np.take_along_axis(probabilities(logits), chosen[:, None], axis=1)[:, 0])

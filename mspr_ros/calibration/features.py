@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from mspr_ros.calibration.model import FEATURES
@@ -34,10 +35,33 @@ class Temperatures:
     orientation_cluster: float = 1.0
 
 
-def scene_probability(signals: Signals, temperature: float) -> Array:
-    """Give the (N,) probabilities of the scenes answered for."""
-    table = probabilities(signals.scene_logits, temperature)
-    return np.asarray(np.take_along_axis(table, signals.scene[:, None], axis=1)[:, 0])
+@dataclass(frozen=True)
+class Votes:
+    """Probabilities, made of logits.
+
+    Args:
+        scene: (N, S).
+        position_cluster: (N, Kp), in the scene answered for.
+        orientation_cluster: (N, Ko), likewise.
+    """
+
+    scene: Array
+    position_cluster: Array
+    orientation_cluster: Array
+
+    @classmethod
+    def of(cls, signals: Signals, temperatures: Temperatures) -> Votes:
+        """Count the votes of answers."""
+        return cls(
+            probabilities(signals.scene_logits, temperatures.scene),
+            probabilities(signals.position_cluster_logits, temperatures.position_cluster),
+            probabilities(signals.orientation_cluster_logits, temperatures.orientation_cluster),
+        )
+
+
+def share(table: Array, chosen: npt.NDArray[np.int64]) -> Array:
+    """Give the (N,) probabilities in a table (N, K) of those chosen, (N,) ids."""
+    return np.asarray(table[np.arange(len(chosen)), chosen])
 
 
 def feature_names(signals: Signals, *, has_prototypes: bool) -> tuple[str, ...]:
@@ -60,24 +84,18 @@ def feature_matrix(
     signals: Signals,
     comparison: Comparison | None,
     names: tuple[str, ...],
-    temperatures: Temperatures,
+    votes: Votes,
 ) -> Array:
     """Give the features, (N, F), before they are standardised."""
-    columns = [_feature(name, signals, comparison, temperatures) for name in names]
+    columns = [_feature(name, signals, comparison, votes) for name in names]
     return np.stack(columns, axis=1) if columns else np.zeros((len(signals), 0))
 
 
-def _feature(
-    name: str, signals: Signals, comparison: Comparison | None, temperatures: Temperatures
-) -> Array:
+def _feature(name: str, signals: Signals, comparison: Comparison | None, votes: Votes) -> Array:
     if name == "scene_entropy":
-        return _entropy(probabilities(signals.scene_logits, temperatures.scene))
+        return _entropy(votes.scene)
     if name == "cluster_entropy":
-        position = probabilities(signals.position_cluster_logits, temperatures.position_cluster)
-        orientation = probabilities(
-            signals.orientation_cluster_logits, temperatures.orientation_cluster
-        )
-        return _entropy(position) + _entropy(orientation)
+        return _entropy(votes.position_cluster) + _entropy(votes.orientation_cluster)
     if name.endswith("sigma"):
         of_position = name == "position_sigma"
         factor = signals.position_factor if of_position else signals.orientation_factor
@@ -118,7 +136,7 @@ def head_covariance(signals: Signals) -> Array:
     return covariance
 
 
-def scatter(signals: Signals, temperatures: Temperatures) -> Array:
+def scatter(signals: Signals, votes: Votes) -> Array:
     """Give the (N, 6, 6) second moments of all clusters' answers about the one that is given.
 
     Weighted by the clusters' probabilities: a split vote spreads the answer over both.
@@ -127,11 +145,12 @@ def scatter(signals: Signals, temperatures: Temperatures) -> Array:
     if _num_clusters(signals) == 2:
         return spread  # one answer a task: nothing to scatter
     shift = signals.position_candidates - signals.position[:, None]  # (N, Kp, 3)
-    weight = probabilities(signals.position_cluster_logits, temperatures.position_cluster)
-    spread[:, :3, :3] = np.einsum("nk,nki,nkj->nij", weight, shift, shift)
-    weight = probabilities(signals.orientation_cluster_logits, temperatures.orientation_cluster)
     turn = turns(signals.orientation_candidates, signals.quat_xyzw[:, None])  # (N, Ko, 3)
-    spread[:, 3:, 3:] = np.einsum("nk,nki,nkj->nij", weight, turn, turn)
+    for rows, weight, apart in (
+        (slice(0, 3), votes.position_cluster, shift),
+        (slice(3, 6), votes.orientation_cluster, turn),
+    ):
+        spread[:, rows, rows] = np.swapaxes(apart * weight[:, :, None], 1, 2) @ apart
     return np.where(np.isfinite(spread), spread, 0.0)
 
 

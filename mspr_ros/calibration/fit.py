@@ -36,13 +36,14 @@ from mspr_ros.calibration.covariance_fit import (
 )
 from mspr_ros.calibration.features import (
     Temperatures,
+    Votes,
     confidence_terms,
     feature_matrix,
     feature_names,
     head_covariance,
     scaled,
     scatter,
-    scene_probability,
+    share,
     turns,
 )
 from mspr_ros.calibration.model import Calibration, Coverage, SceneCalibration
@@ -110,7 +111,8 @@ def calibrate(
     if len(good) < MIN_FRAMES:
         return None
     names = feature_names(signals, has_prototypes=prototypes is not None)
-    sample = _sample(signals, truth, comparison, names, temperatures, good)
+    votes = Votes.of(signals, temperatures)
+    sample = _sample(signals, truth, comparison, names, votes, good)
     folds = block_folds(sample.block)
     ridge = _best_ridge(sample, folds, len(scene_names), names)
     held_out = _held_out(sample, folds, len(scene_names), ridge, names)
@@ -140,7 +142,9 @@ def calibrate(
         false_reject_rate=options.false_reject_rate,
         coverage=_coverage(sample, held_out, folds, len(scene_names), options.level),
     )
-    return _with_thresholds(unfinished, signals, truth, comparison, good, sample, held_out, scales)
+    return _with_thresholds(
+        unfinished, signals, truth, votes, comparison, good, sample, held_out, scales
+    )
 
 
 def block_folds(block: npt.NDArray[np.int64]) -> list[Rows]:
@@ -165,7 +169,7 @@ def _sample(
     truth: Truth,
     comparison: Comparison | None,
     names: tuple[str, ...],
-    temperatures: Temperatures,
+    votes: Votes,
     good: Rows,
 ) -> Sample:
     residual = np.hstack(
@@ -176,8 +180,8 @@ def _sample(
         scene=signals.scene[good],
         block=truth.block[good],
         residual=residual[good],
-        features=feature_matrix(signals, comparison, names, temperatures)[good],
-        scatter=scatter(signals, temperatures)[good],
+        features=feature_matrix(signals, comparison, names, votes)[good],
+        scatter=scatter(signals, votes)[good],
         head=head_covariance(signals)[good] if has_head else None,
     )
 
@@ -294,6 +298,7 @@ def _with_thresholds(
     unfinished: Calibration,
     signals: Signals,
     truth: Truth,
+    votes: Votes,
     comparison: Comparison | None,
     good: Rows,
     sample: Sample,
@@ -301,10 +306,10 @@ def _with_thresholds(
     scales: Array,
 ) -> Calibration:
     """Learn confidence and thresholds, of held-out covariances."""
-    covariance = calibrated_covariance(unfinished, signals, comparison)
+    covariance = calibrated_covariance(unfinished, signals, votes, comparison)
     covariance[good] = scaled(held_out, *scales[sample.scene].T)
     known = known_score(unfinished, signals, comparison)
-    probability = scene_probability(signals, unfinished.scene_temperature)
+    probability = share(votes.scene, signals.scene)
     terms = confidence_terms(covariance, known, probability, unfinished.right_within)
     right = right_answers(signals, truth, unfinished.right_within)
     finite = np.flatnonzero(signals.is_finite)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mspr_ros.calibration.features import Temperatures, scene_probability
-from mspr_ros.calibration.signals import Signals, probabilities
+from mspr_ros.calibration.features import Votes
+from mspr_ros.calibration.signals import Signals
 from mspr_ros.geometry import Array, transform_from_pose
 
 LEAST_PROBABILITY = 0.02  # a reading less likely is not listed
@@ -35,8 +35,8 @@ class PoseHypothesis:
 
 def hypotheses_of(
     readings: Sequence[Signals],
+    votes: Sequence[Votes],
     row: int,
-    temperatures: Temperatures,
     scene_names: Sequence[str],
     *,
     scene_forced: bool = False,
@@ -45,33 +45,35 @@ def hypotheses_of(
 
     Args:
         readings: The answers for the chosen scene, then those for other scenes.
+        votes: What their logits say.
         row: The frame.
-        temperatures: Of the logits.
         scene_names: By id.
         scene_forced: Whether the scene is given, not recognised.
     """
     found = []
-    for place, signals in enumerate(readings):
-        one = signals.rows(np.array([row]))
-        chance = 1.0 if scene_forced else float(scene_probability(one, temperatures.scene)[0])
-        name = scene_names[int(one.scene[0])]
-        clusters = (int(one.position_cluster[0]), int(one.orientation_cluster[0]))
-        position = probabilities(one.position_cluster_logits, temperatures.position_cluster)[0]
-        orientation = probabilities(
-            one.orientation_cluster_logits, temperatures.orientation_cluster
-        )[0]
-        joint = chance * position[:, None] * orientation[None, :]  # (Kp, Ko)
-        if place == 0 or joint[clusters] >= LEAST_PROBABILITY:
-            T_map_cam = _transform(one.position[0], one.quat_xyzw[0])
-            found.append(PoseHypothesis(T_map_cam, name, float(joint[clusters]), *clusters))
-        for kp, ko in np.argwhere(joint >= LEAST_PROBABILITY):
-            if (kp, ko) != clusters:
-                T_map_cam = _transform(
-                    one.position_candidates[0, kp], one.orientation_candidates[0, ko]
+    for place, (signals, vote) in enumerate(zip(readings, votes, strict=True)):
+        number = int(signals.scene[row])
+        chance = 1.0 if scene_forced else float(vote.scene[row, number])
+        position, orientation = vote.position_cluster[row], vote.orientation_cluster[row]
+        joint = chance * np.outer(position, orientation)  # (Kp, Ko)
+        chosen = (int(signals.position_cluster[row]), int(signals.orientation_cluster[row]))
+        listed = [(int(kp), int(ko)) for kp, ko in np.argwhere(joint >= LEAST_PROBABILITY)]
+        if place == 0 and chosen not in listed:
+            listed.append(chosen)
+        for kp, ko in sorted(listed, key=lambda pair: pair != chosen):
+            pose = (
+                (signals.position[row], signals.quat_xyzw[row])
+                if (kp, ko) == chosen
+                else (
+                    signals.position_candidates[row, kp],
+                    signals.orientation_candidates[row, ko],
                 )
-                found.append(
-                    PoseHypothesis(T_map_cam, name, float(joint[kp, ko]), int(kp), int(ko))
+            )
+            found.append(
+                PoseHypothesis(
+                    _transform(*pose), scene_names[number], float(joint[kp, ko]), kp, ko
                 )
+            )
     others = sorted(found[1:], key=lambda one: -one.probability)
     return (found[0], *others[: _MOST - 1])
 

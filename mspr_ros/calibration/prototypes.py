@@ -67,6 +67,15 @@ class Prototypes:
         # The basis' columns are orthogonal, scaled by the whitening.
         return np.asarray(self.basis / np.linalg.norm(self.basis, axis=0))
 
+    @cached_property
+    def _by_scene(self) -> dict[int, tuple[Array, Array, Array]]:
+        """Descriptors, positions and quaternions of each scene's prototypes."""
+        return {
+            int(number): (self.descriptor[own], self.position[own], self.quat_xyzw[own])
+            for number in np.unique(self.scene)
+            for own in [self.scene == number]
+        }
+
     def compare(
         self,
         descriptor: Array,
@@ -87,11 +96,14 @@ class Prototypes:
         count = len(scene)
         distance, gap_m, gap_rad = np.full((3, count), np.inf)
         projected = self.project(descriptor)
-        for number in np.unique(scene):
-            rows, own = np.flatnonzero(scene == number), self.scene == number
-            if not own.any():
+        for number in np.unique(scene).tolist():
+            if number not in self._by_scene:
                 continue
-            squared = _squared_distances(projected[rows], self.descriptor[own])  # (n, p)
+            rows, (known, positions, quats) = (
+                np.flatnonzero(scene == number),
+                self._by_scene[number],
+            )
+            squared = _squared_distances(projected[rows], known)  # (n, p)
             nearest = np.argsort(squared, axis=1)[:, :_NEIGHBOURS]  # (n, k)
             closest = np.take_along_axis(squared, nearest, axis=1)
             distance[rows] = np.sqrt(closest[:, 0])
@@ -99,8 +111,8 @@ class Prototypes:
             width = closest[:, :1] + 1e-9
             weight = np.exp(-(closest - closest[:, :1]) / (0.5 * width))
             weight /= weight.sum(axis=1, keepdims=True)
-            gap = np.linalg.norm(self.position[own][nearest] - position[rows, None], axis=2)
-            turn = rotation_angle_rad(self.quat_xyzw[own][nearest], quat_xyzw[rows, None])
+            gap = np.linalg.norm(positions[nearest] - position[rows, None], axis=2)
+            turn = rotation_angle_rad(quats[nearest], quat_xyzw[rows, None])
             gap_m[rows] = (weight * gap).sum(axis=1)
             gap_rad[rows] = (weight * turn).sum(axis=1)
         strangeness = self.strangeness(descriptor)

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time as TimeMsg
-from geometry_msgs.msg import Pose, Transform, TransformStamped
+from geometry_msgs.msg import Point, Pose, Quaternion, Transform, TransformStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mspr_ros.camera import CameraModel
@@ -94,10 +94,9 @@ def jpeg_from_image(image_rgb_u8: ImageU8, quality: int = 95) -> bytes:
 
 def pose_from_transform(T_map_frame: Array) -> Pose:
     """Write a (4, 4) transform as a Pose."""
-    pose = Pose()
-    pose.position.x, pose.position.y, pose.position.z = T_map_frame[:3, 3].tolist()
-    _set_quat(pose.orientation, T_map_frame)
-    return pose
+    x, y, z = T_map_frame[:3, 3].tolist()
+    qx, qy, qz, qw = quat_xyzw_from_rotation(T_map_frame[:3, :3]).tolist()
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
 
 
 def transform_from_pose_message(pose: Pose) -> Array:
@@ -120,19 +119,18 @@ def message_from_transform(
     T_parent_child: Array, parent: str, child: str, stamp: Any
 ) -> TransformStamped:
     """Write a (4, 4) transform as a TransformStamped."""
-    message = TransformStamped()
+    return message_from_pose(pose_from_transform(T_parent_child), parent, child, stamp)
+
+
+def message_from_pose(pose: Pose, parent: str, child: str, stamp: Any) -> TransformStamped:
+    """Write the pose of a frame in its parent as a TransformStamped."""
+    message = TransformStamped(child_frame_id=child)
     message.header.stamp = stamp
     message.header.frame_id = parent
-    message.child_frame_id = child
-    t = message.transform.translation
-    t.x, t.y, t.z = T_parent_child[:3, 3].tolist()
-    _set_quat(message.transform.rotation, T_parent_child)
+    t, p = message.transform.translation, pose.position
+    t.x, t.y, t.z = p.x, p.y, p.z
+    message.transform.rotation = pose.orientation
     return message
-
-
-def _set_quat(quaternion: Any, transform: Array) -> None:
-    quat_xyzw = quat_xyzw_from_rotation(transform[:3, :3]).tolist()
-    quaternion.x, quaternion.y, quaternion.z, quaternion.w = quat_xyzw
 
 
 def ns_from_stamp(stamp: TimeMsg) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import tf2_ros
-from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped
+from geometry_msgs.msg import Point, Pose, PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Path
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -29,7 +29,7 @@ from mspr_ros.drawing import (
 )
 from mspr_ros.geometry import Array
 from mspr_ros.ros.conversions import (
-    message_from_transform,
+    message_from_pose,
     ns_from_stamp,
     pose_from_transform,
     stamp_from_ns,
@@ -139,11 +139,11 @@ class PoseOutputs:
     def publish(self, answer: Answer) -> None:
         """Publish a pose everywhere, TF first: who gets the pose may look TF up at once."""
         header = Header(stamp=answer.stamp, frame_id=answer.map_frame)
+        pose = pose_from_transform(answer.T_map_frame)
         if answer.publish_tf and self._is_new_on_tf(answer):
-            stamp_ns = ns_from_stamp(answer.stamp)
-            self.send_transform(answer.T_map_frame, answer.map_frame, answer.frame, stamp_ns)
+            self._send_pose(pose, answer.map_frame, answer.frame, ns_from_stamp(answer.stamp))
         self._scene.publish(String(data=answer.scene))
-        stamped = PoseStamped(header=header, pose=pose_from_transform(answer.T_map_frame))
+        stamped = PoseStamped(header=header, pose=pose)
         self._pose.publish(stamped)
         self._covariance.publish(pose_with_covariance(stamped, answer.covariance))
         self._extend_path(answer, stamped)
@@ -161,8 +161,11 @@ class PoseOutputs:
 
     def send_transform(self, T: Array, parent: str, child: str, stamp_ns: int) -> None:
         """Publish a (4, 4) transform on /tf; its echo will be known for one."""
+        self._send_pose(pose_from_transform(T), parent, child, stamp_ns)
+
+    def _send_pose(self, pose: Pose, parent: str, child: str, stamp_ns: int) -> None:
         self._watch.note_own(parent, child, stamp_ns)
-        message = message_from_transform(T, parent, child, stamp_from_ns(stamp_ns))
+        message = message_from_pose(pose, parent, child, stamp_from_ns(stamp_ns))
         self._broadcaster.sendTransform(message)
 
     def publish_initialpose(
@@ -215,12 +218,13 @@ def markers(header: Header, answer: Answer) -> MarkerArray:
         ns=SCENE_MARKER,
         id=0,
         type=Marker.TEXT_VIEW_FACING,
-        pose=pose_from_transform(answer.T_map_cam),
         color=color,
         text=scene_text(answer.scene, answer.confidence),
     )
     text.scale.z = TEXT_HEIGHT_M
-    text.pose.position.z += TEXT_ABOVE_M
+    text.pose.orientation = pose.orientation
+    above = text.pose.position
+    above.x, above.y, above.z = pose.position.x, pose.position.y, pose.position.z + TEXT_ABOVE_M
     for marker in (pyramid, text):
         marker.lifetime.sec = LIFETIME_S
     return MarkerArray(markers=[pyramid, text])

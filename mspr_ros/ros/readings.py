@@ -40,7 +40,7 @@ def hypotheses_marker(
     """
     marker = Marker(header=header, ns=HYPOTHESIS_MARKER, id=0, type=Marker.LINE_LIST)
     marker.action = Marker.DELETE
-    if not hypotheses:
+    if len(hypotheses) < 2:
         return marker
     best = hypotheses[0]
     if not np.isfinite(best.T_map_cam).all():

@@ -16,7 +16,7 @@ import torch
 
 from mspr_ros.bundle import Bundle
 from mspr_ros.calibration.assessment import compare, raw_known, temperatures_of
-from mspr_ros.calibration.features import feature_matrix
+from mspr_ros.calibration.features import Votes, feature_matrix
 from mspr_ros.calibration.model import Calibration, SceneCalibration
 from mspr_ros.calibration.prototypes import PER_SCENE, Prototypes
 from mspr_ros.network.grown import GrownRegressor
@@ -101,7 +101,8 @@ def _new_scenes(
     """Give what the old calibration's weights need to know of the new scenes."""
     signals = ask_network(network, held_back, preprocessor, device, _BATCH_SIZE)
     comparison = compare(prototypes, signals)
-    features = feature_matrix(signals, comparison, old.features, temperatures_of(old))
+    votes = Votes.of(signals, temperatures_of(old))
+    features = feature_matrix(signals, comparison, old.features, votes)
     known = None if comparison is None else raw_known(comparison)
     first = sum(network.groups[:-1])
     found = []
