@@ -8,10 +8,11 @@ from scipy.spatial.transform import Rotation
 
 from mspr_ros.calibration.assessment import Assessor
 from mspr_ros.calibration.features import head_covariance, turns
-from mspr_ros.calibration.fit import CalibrationOptions, Truth, block_folds, calibrate
+from mspr_ros.calibration.fit import CalibrationOptions, calibrate
+from mspr_ros.calibration.held_out import block_folds
 from mspr_ros.calibration.prototypes import choose_prototypes
 from mspr_ros.calibration.quantiles import chi_square_quantile, lower_quantile, upper_quantile
-from mspr_ros.calibration.signals import Signals
+from mspr_ros.calibration.signals import Signals, Truth
 from mspr_ros.calibration.views import combine_views, view_rotations
 from mspr_ros.geometry import quat_xyzw_from_rotation, rotation_from_quat_xyzw
 

@@ -1,4 +1,4 @@
-"""What a network says of a batch beside its pose, as NumPy arrays: the raw material of all trust.
+"""What a network says of a batch, and what is true of it: NumPy arrays, raw material of all trust.
 
 Letters: N frames, S scenes, Kp and Ko clusters, F numbers of a descriptor, E of an
 embedding.
@@ -107,6 +107,26 @@ class Signals:
         """Tell of every frame whether its pose is made of numbers, (N,)."""
         finite = np.isfinite(self.position).all(axis=1) & np.isfinite(self.quat_xyzw).all(axis=1)
         return np.asarray(finite)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of the frames.
+
+    Args:
+        scene: (N,) ids.
+        position: (N, 3) metres.
+        quat_xyzw: (N, 4) map_from_cam.
+        block: (N,) ids of blocks of time.
+        position_cluster, orientation_cluster: (N,) ids.
+    """
+
+    scene: npt.NDArray[np.int64]
+    position: Array
+    quat_xyzw: Array
+    block: npt.NDArray[np.int64]
+    position_cluster: npt.NDArray[np.int64]
+    orientation_cluster: npt.NDArray[np.int64]
 
 
 def probabilities(logits: Array, temperature: float = 1.0) -> Array:

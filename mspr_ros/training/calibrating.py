@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mspr_ros.calibration.fit import CalibrationOptions, Truth, calibrate
+from mspr_ros.calibration.fit import CalibrationOptions, calibrate
 from mspr_ros.calibration.model import Calibration
 from mspr_ros.calibration.prototypes import Prototypes, choose_prototypes
+from mspr_ros.calibration.signals import Truth
 from mspr_ros.evaluation.bootstrap import contiguous_blocks, contiguous_runs
 from mspr_ros.network.clustering import assign_orientation_clusters, assign_position_clusters
 from mspr_ros.network.regressor import PoseRegressor
