@@ -13,10 +13,12 @@ COPY . src/mspr_ros
 RUN apt-get update && . /opt/ros/${ROS_DISTRO}/setup.sh \
     && rosdep update --rosdistro ${ROS_DISTRO} \
     && rosdep install --from-paths src --ignore-src -y && rm -rf /var/lib/apt/lists/*
-# Beside the system's ROS packages; cv_bridge up to Jazzy is compiled against NumPy 1.
+# Beside the system's ROS packages; cv_bridge up to Kilted is compiled against NumPy 1. Where the
+# system's NumPy is 2 (Lyrical): --build-arg NUMPY_PINS=
+ARG NUMPY_PINS="numpy<2 opencv-python-headless<4.12"
 RUN python3 -m venv --system-site-packages .venv && touch .venv/COLCON_IGNORE \
     && .venv/bin/pip install --no-cache-dir -r src/mspr_ros/requirements.txt \
-       "numpy<2" "opencv-python-headless<4.12" "setuptools>=70.1,<80"
+       ${NUMPY_PINS} "setuptools>=70.1,<80"
 RUN . /opt/ros/${ROS_DISTRO}/setup.sh && . .venv/bin/activate \
     && colcon build --packages-select mspr_ros
 RUN printf '#!/bin/bash\nset -e\nsource /ws/.venv/bin/activate\nsource /ws/install/setup.bash\nexec "$@"\n' \

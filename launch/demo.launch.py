@@ -2,7 +2,7 @@
 
     ros2 launch mspr_ros demo.launch.py rviz:=true
 
-Every argument of localize.launch.py may be given too.
+The arguments of localize.launch.py may be given too, but for those that name another camera.
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ HERE = Path(__file__).parent
 ARGUMENTS = {
     "namespace": ("", "Namespace of both nodes."),
     "world": ("demo", "Fixes the places; the demo bundle knows the demo's."),
+    "scenes": (
+        "office,lounge,kitchen",
+        "Places to visit in turn; the demo bundle knows these. Empty: all of the world.",
+    ),
     "seed": ("7", "Fixes drive, light and noise."),
     "frames": ("0", "End after so many images; 0: go on."),
     "rate_hz": ("10.0", "Images a second."),
     # Best effort would lose most large images between processes.
     "reliability": ("reliable", "QoS of the images, on both sides: reliable or best_effort."),
-    "dds_profile": ("images", "Profile of Fast DDS for all processes: images, or a path."),
+    "image_transport": ("raw", "raw or compressed, on both sides."),
+    "dds_profile": ("auto", "Profile of Fast DDS for all processes; see localize.launch.py."),
     "publish_odometry": ("false", "Odometry that drifts, and its frame above the robot's."),
 }
 
@@ -41,11 +46,13 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[
             {
                 "world": typed("world", str),
+                "scenes": typed("scenes", str),
                 "seed": typed("seed", int),
                 "frames": typed("frames", int),
                 "rate_hz": typed("rate_hz", float),
                 "publish_odometry": typed("publish_odometry", bool),
                 "reliability": typed("reliability", str),
+                "image_transport": typed("image_transport", str),
                 "wait_for": "image,image/compressed",  # whichever it is: nothing goes to nobody
             }
         ],

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -37,8 +36,8 @@ ARGUMENTS = {
     "dds_profile": (
         "",
         "images: Fast DDS with shared memory that large images fit (config/fastdds_images.xml), "
-        "which every process needs, the camera's driver too; or another profile's path. Empty: "
-        "as the environment says.",
+        "which every process needs, the camera's driver too; or another profile's path; auto: "
+        "images, unless the environment names a profile. Empty: as the environment says.",
     ),
     "namespace": ("", "Namespace of the node, for instance the robot's name."),
     "device": ("", "Where the network runs: auto, cpu, cuda or cuda:N."),
@@ -50,7 +49,7 @@ ARGUMENTS = {
         str(SHARE / "config" / "localizer.yaml"),
         "Parameter file; the other arguments override it.",
     ),
-    "use_sim_time": ("false", "Take the time from /clock (simulation, bags)."),
+    "use_sim_time": ("", "true: take the time from /clock (simulation, bags)."),
     "autostart": ("true", "Configure and activate at once; false: wait for lifecycle commands."),
     "respawn": ("false", "Start the node again when its process has died."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
@@ -62,6 +61,8 @@ TEXT_PARAMETERS = (
 )
 FLAG_PARAMETERS = ("use_sim_time", "autostart")
 RESPAWN_DELAY_S = 2.0
+# The second one in Humble and Jazzy.
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -70,19 +71,11 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
     ]
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        namespace=LaunchConfiguration("namespace"),
-        arguments=["-d", str(SHARE / "config" / "mspr.rviz")],
-        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
-    return LaunchDescription([*arguments, OpaqueFunction(function=start_localizer), rviz])
+    return LaunchDescription([*arguments, OpaqueFunction(function=start_nodes)])
 
 
-def start_localizer(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Build the localizer's action from the arguments' values.
+def start_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Build the actions of localizer and RViz from the arguments' values.
 
     Args:
         context: Knows the values.
@@ -119,26 +112,45 @@ def start_localizer(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         respawn_delay=RESPAWN_DELAY_S,
         emulate_tty=True,  # else what is printed comes in lumps
     )
-    return [*dds_environment(values["dds_profile"]), node]
+    started = [node, rviz(values, image)] if is_true("rviz", values["rviz"]) else [node]
+    return [*dds_environment(values["dds_profile"]), *started]
+
+
+def rviz(values: dict[str, str], image: str) -> Node:
+    """Start RViz on this camera and this namespace; its file names topics without either."""
+    topics = ("pose", "pose_with_covariance", "path", "markers", "map_markers")
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=values["namespace"],
+        arguments=["-d", str(SHARE / "config" / "mspr.rviz")],
+        parameters=[{"use_sim_time": is_true("use_sim_time", values["use_sim_time"] or "false")}],
+        remappings=[
+            ("/image", image),
+            ("/ground_truth/pose", "ground_truth/pose"),
+            *((f"/localizer/{topic}", f"localizer/{topic}") for topic in topics),
+        ],
+    )
 
 
 def dds_environment(profile: str) -> list[SetEnvironmentVariable]:
     """Set the Fast DDS profile for what this launch starts from here on.
 
     Args:
-        profile: `images` for the shipped one, a path, or empty for none.
+        profile: `images` for the shipped one, `auto` for that where the environment names none, a
+            path, or empty for none.
 
     Raises:
         FileNotFoundError: The path does not exist.
     """
-    if not profile:
+    is_set = any(os.environ.get(name) for name in PROFILE_VARIABLES)
+    if not profile or (profile == "auto" and is_set):
         return []
     shipped = SHARE / "config" / "fastdds_images.xml"
-    file = shipped if profile == "images" else Path(profile).expanduser().absolute()
+    file = shipped if profile in ("images", "auto") else Path(profile).expanduser().absolute()
     if not file.is_file():
         raise FileNotFoundError(f"dds_profile:={profile} does not exist (here: {os.getcwd()})")
-    old = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
-    name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+    name = PROFILE_VARIABLES[os.environ.get("ROS_DISTRO") in ("humble", "jazzy")]
     return [SetEnvironmentVariable(name, str(file))]
 
 

@@ -2,8 +2,8 @@
 
     ros2 launch mspr_ros replay.launch.py bag:=/data/office bundle:=/maps/office
 
-The bag's camera is found by itself if there is only one. Every argument of localize.launch.py may
-be given too.
+The bag's camera is found by itself if there is only one. The arguments of localize.launch.py may
+be given too, but for those that name another camera.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ ARGUMENTS = {
     "bag": (None, "Folder of the bag (or its .mcap or .db3 file)."),
     "rate": ("1.0", "Speed: 1 is as recorded."),
     "image_topic": ("", "The images in the bag. Empty: the only ones."),
-    "camera_info_topic": ("", "The intrinsics in the bag. Empty: those beside the images."),
+    "camera_info_topic": (
+        "",
+        "The intrinsics in the bag. Empty: those beside the images; with ros2bag none.",
+    ),
     "loop": ("false", "Start anew at the end."),
     "start_offset": ("0.0", "Seconds at the bag's start to leave out."),
     "player": (
@@ -44,7 +47,12 @@ ARGUMENTS = {
         "QoS of the images. Empty: reliable with bag_player; with ros2bag, which publishes as "
         "recorded, what the parameter file says.",
     ),
-    "dds_profile": ("images", "Profile of Fast DDS for all processes: images, or a path."),
+    "image_transport": (
+        "",
+        "compressed: as a bag of compressed images has them. Empty: bag_player decodes them; with "
+        "ros2bag as image_topic says.",
+    ),
+    "dds_profile": ("auto", "Profile of Fast DDS for all processes; see localize.launch.py."),
     "namespace": ("", "Namespace of both nodes."),
     "use_sim_time": ("true", "Take the time from /clock, which the player publishes."),
 }
@@ -60,22 +68,29 @@ def generate_launch_description() -> LaunchDescription:
         PythonLaunchDescriptionSource(str(HERE / "localize.launch.py"))
     )
     # The localizer before the player: it sets the profile, which the player needs too.
-    reliability = OpaqueFunction(function=choose_reliability)
+    transport = OpaqueFunction(function=choose_transport)
     player = OpaqueFunction(function=start_player)
-    return LaunchDescription([*arguments, reliability, localizer, player])
+    return LaunchDescription([*arguments, transport, localizer, player])
 
 
-def choose_reliability(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Make images reliable where this package's player sends them and nobody said otherwise.
+def choose_transport(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Choose how the localizer hears the player's images where nobody said so.
 
     Args:
         context: Knows the arguments' values.
     """
-    given = LaunchConfiguration("reliability").perform(context)
-    if given or LaunchConfiguration("player").perform(context) != "bag_player":
-        return []
-    # Best effort loses images where a process lacks the profile.
-    return [SetLaunchConfiguration("reliability", "reliable")]
+    ours = LaunchConfiguration("player").perform(context) == "bag_player"
+    is_compressed = LaunchConfiguration("image_topic").perform(context).endswith("/compressed")
+    wanted = {
+        # Best effort loses images where a process lacks the profile.
+        "reliability": "reliable" if ours else "",
+        "image_transport": "compressed" if is_compressed and not ours else "",
+    }
+    return [
+        SetLaunchConfiguration(name, value)
+        for name, value in wanted.items()
+        if value and not LaunchConfiguration(name).perform(context)
+    ]
 
 
 def start_player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -111,6 +126,7 @@ def our_player(bag: str, values: dict[str, str]) -> Node:
                 "image_topic": ParameterValue(values["image_topic"], value_type=str),
                 "camera_info_topic": ParameterValue(values["camera_info_topic"], value_type=str),
                 "reliability": values["reliability"],
+                "decode": values["image_transport"] != "compressed",
                 "loop": values["loop"].lower() == "true",
                 "wait_for": "image,image/compressed",  # whichever it is: nothing goes to nobody
                 "publish_clock": values["use_sim_time"].lower() == "true",

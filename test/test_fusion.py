@@ -203,6 +203,21 @@ def test_a_robot_that_is_carried_off_is_found_again():
     assert np.linalg.norm(error[:2]) < 0.2
 
 
+@pytest.mark.parametrize("every", [6, 30])  # poses 1.2 and 6 s apart
+def test_it_begins_and_finds_a_carried_robot_also_with_few_poses(every):
+    truth, _, events = a_drive(5, 60 * every)
+    fused = FusionFilter(PLAIN)
+    verdicts = [fused.take(event) for event in events[: 10 * every : every]]
+    assert "started" in verdicts
+    carried = planar(30.0, 5.0, 1.0)
+    for index in range(10 * every, 30 * every, every):
+        seen = carried @ events[index].T_map_body
+        verdicts.append(fused.take(replace(events[index], T_map_body=seen)))
+    assert "restarted" in verdicts
+    away = pose_difference(carried @ truth[29 * every], fused.belief.T_map_body)
+    assert np.linalg.norm(away[:3]) < 1.0
+
+
 def test_wild_poses_that_contradict_each_other_never_carry_the_filter_off():
     truth, odom, events = a_drive(6, 120)
     rng = np.random.default_rng(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 FILES = sorted(LAUNCH.glob("*.launch.py"))
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 # What the interface promises for localize.launch.py.
 LOCALIZE_ARGUMENTS = {
     *("bundle", "image", "camera_info", "namespace", "device", "publish_tf", "params_file"),
@@ -110,7 +112,7 @@ def test_every_launch_file_lets_images_come_reliably():
 
 @pytest.mark.parametrize("name", ["demo.launch.py", "replay.launch.py"])
 def test_where_we_send_the_images_the_profile_for_them_is_the_default(name):
-    assert ast.literal_eval(arguments_of(LAUNCH / name)["dds_profile"][0]) == "images"
+    assert ast.literal_eval(arguments_of(LAUNCH / name)["dds_profile"][0]) == "auto"
 
 
 # ---- with the real launch ----
@@ -172,7 +174,7 @@ def test_what_is_not_given_is_left_to_the_node():
     context, actions = actions_of("localize.launch.py")
     parameters, remappings = node_of(context, actions, "localizer")
     parameters.pop("file", None)
-    assert parameters == {"use_sim_time": False, "autostart": True}
+    assert parameters == {"autostart": True}  # a parameter file may say use_sim_time
     assert remappings == {
         "image": "image",
         "image/compressed": "image/compressed",
@@ -243,6 +245,18 @@ def test_replay_plays_the_bag_and_follows_its_clock(tmp_path):
 
 
 @needs_launch
+def test_replay_decodes_compressed_images_unless_they_are_wanted_so(tmp_path):
+    context, actions = actions_of("replay.launch.py", bag=str(tmp_path))
+    assert node_of(context, actions, "bag_player")[0]["decode"] is True
+    assert "image_transport" not in node_of(context, actions, "localizer")[0]
+    context, actions = actions_of(
+        "replay.launch.py", bag=str(tmp_path), image_transport="compressed"
+    )
+    assert node_of(context, actions, "bag_player")[0]["decode"] is False
+    assert node_of(context, actions, "localizer")[0]["image_transport"] == "compressed"
+
+
+@needs_launch
 def test_replay_leaves_the_reliability_to_the_user(tmp_path):
     given = {"bag": str(tmp_path), "reliability": "best_effort"}
     context, actions = actions_of("replay.launch.py", **given)
@@ -280,17 +294,37 @@ def test_ros2_bag_plays_under_the_names_the_localizer_listens_to(tmp_path):
     assert "--clock" in command
     assert "/front/image_raw/compressed:=/r1/image/compressed" in command
     assert "/front/camera_info:=/r1/camera_info" in command
+    assert node_of(context, actions, "localizer")[0]["image_transport"] == "compressed"
 
 
 @needs_launch
 @pytest.mark.parametrize("name", ["demo.launch.py", "replay.launch.py"])
-def test_the_profile_is_set_before_any_process_starts(name, tmp_path):
+def test_the_profile_is_set_before_any_process_starts(name, tmp_path, monkeypatch):
     from launch_ros.actions import Node
 
+    for variable in PROFILE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
     _, actions = actions_of(name, bag=str(tmp_path))
     kinds = [type(action) for action in actions]
     (profile,) = (n for n, kind in enumerate(kinds) if kind.__name__ == "SetEnvironmentVariable")
     assert profile < kinds.index(Node)
+    monkeypatch.setenv(PROFILE_VARIABLES[0], "/the/users/own.xml")
+    _, actions = actions_of(name, bag=str(tmp_path))
+    assert not [a for a in actions if type(a).__name__ == "SetEnvironmentVariable"]
+
+
+@needs_launch
+def test_rviz_follows_the_camera_and_the_namespace():
+    context, actions = actions_of(
+        "localize.launch.py", rviz="true", camera="/front", namespace="r1"
+    )
+    parameters, remappings = node_of(context, actions, "rviz2")
+    assert parameters == {"use_sim_time": False}
+    assert remappings["/image"] == "/front/image_raw"
+    assert remappings["/localizer/markers"] == "localizer/markers"  # below the namespace
+    config = (LAUNCH.parent / "config" / "mspr.rviz").read_text(encoding="utf-8")
+    topics = re.findall(r"Value: (/\S+)", config)
+    assert set(topics) == set(remappings)
 
 
 @needs_launch
@@ -299,6 +333,8 @@ def test_demo_starts_camera_and_localizer():
     camera, _ = node_of(context, actions, "camera_sim")
     assert camera["seed"] == 3
     assert camera["world"] == "demo"
+    assert camera["scenes"] == "office,lounge,kitchen"  # what the demo bundle knows
+    assert camera["image_transport"] == "raw"
     localizer, _ = node_of(context, actions, "localizer")
     assert camera["reliability"] == localizer["reliability"] == "reliable"
 

@@ -80,7 +80,7 @@ def test_rviz_shows_what_the_node_publishes_and_hears() -> None:
 
 def test_the_example_filter_hears_the_localizer() -> None:
     filters = yaml.safe_load((CONFIG / "robot_localization.yaml").read_text())
-    values = filters["ekf_map"]["ros__parameters"]
+    values = filters["/**/ekf_map"]["ros__parameters"]
     assert values["pose0"] == "localizer/pose_with_covariance"
     assert len(values["pose0_config"]) == len(values["odom0_config"]) == 15
 

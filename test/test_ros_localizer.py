@@ -20,6 +20,8 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Path as PathMessage
 from rcl_interfaces.msg import Log, Parameter, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.lifecycle import LifecycleNodeMixin
 from ros_support import (
     CAMERA,
     COVARIANCE,
@@ -445,7 +447,10 @@ def test_reload_swaps_the_bundle_and_a_bad_one_leaves_the_old(ros: Harness) -> N
     robot.node._loader.factory = lambda *args, **options: other
     answer = ros.call(Trigger, "localizer/reload")
     assert answer.success and "second" in answer.message
+    assert len(robot.node._outputs._trail.path().poses) == 1
     robot.send(2)
+    # The way so far was in another bundle's map, and in another scene.
+    assert len(robot.node._outputs._trail.path().poses) == 1
 
     def broken(*args: Any, **options: Any) -> Any:
         raise BundleError("weights are damaged")
@@ -457,6 +462,63 @@ def test_reload_swaps_the_bundle_and_a_bad_one_leaves_the_old(ros: Harness) -> N
     wait_until(lambda: len(robot.scenes) == 3)
     assert [scene.data for scene in robot.scenes] == ["kitchen", "office", "office"]
     robot.told("message", "the old bundle goes on")
+
+
+def test_another_bundle_takes_back_what_followed_from_the_old_ones_map(ros: Harness) -> None:
+    robot = Robot(ros)
+    robot.start_camera()
+    robot.send(1)
+    began: list[str] = []
+    restart = robot.node._pipeline.tf_outputs.restart
+    robot.node._pipeline.tf_outputs.restart = lambda: began.append("anew") or restart()
+    assert ros.call(Trigger, "localizer/reload").success  # the same bundle
+    robot.send(2)
+    assert not began
+    # In another building the new bundle knows nothing of what it sees.
+    other = FakeLocalizer(accepted=False, rejection="another place", scene="unknown")
+    other.content_hash = "second"
+    robot.node._loader.factory = lambda *args, **options: other
+    assert ros.call(Trigger, "localizer/reload").success
+    robot.images.publish(image_message(3))
+    wait_until(lambda: robot.scenes and robot.scenes[-1].data == "unknown")
+    assert began == ["anew"]
+
+
+def test_an_image_that_is_done_after_deactivation_is_not_told(
+    ros: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(localizer_node, "STOP_TIMEOUT_S", 0.1)
+    robot = Robot(ros, publish_tf="map_to_camera")
+    robot.start_camera()
+    robot.send(1)
+    robot.fake.gate.clear()
+    robot.images.publish(image_message(2))
+    wait_until(lambda: len(robot.fake.asked) == 3, "the network to be asked")
+    late = robot.node._worker
+    assert change_state(ros, Transition.TRANSITION_DEACTIVATE)
+    told = len(robot.transforms)
+    robot.fake.gate.set()
+    wait_until(lambda: late.counts.processed == 2, "the late image")
+    assert change_state(ros, Transition.TRANSITION_ACTIVATE)
+    robot.send(3)
+    stamps = [ns_from_stamp(m.transforms[0].header.stamp) for m in robot.transforms[told:]]
+    assert 2 not in stamps
+    assert len(robot.poses) == 2
+
+
+def test_rclpy_before_kilted_raises_where_a_transition_is_not_possible(
+    ros: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot = Robot(ros)
+    robot.start_camera()
+
+    def raise_it(self: Any, transition: int) -> Any:
+        raise RCLError("Failed to trigger lifecycle state machine transition")
+
+    monkeypatch.setattr(LifecycleNodeMixin, "_LifecycleNodeMixin__change_state", raise_it)
+    assert not change_state(ros, Transition.TRANSITION_CONFIGURE)
+    monkeypatch.undo()
+    robot.send(1)  # the executor lives on
 
 
 def test_localize_answers_the_next_image_at_once(ros: Harness) -> None:

@@ -99,6 +99,25 @@ def test_worker_lives_on_after_an_error_and_drops_what_waits_when_stopped() -> N
     assert (worker.counts.failed, worker.counts.dropped) == (1, 1)
 
 
+def test_worker_survives_a_report_that_fails() -> None:
+    reported: list[Exception] = []
+
+    def report(error: Exception) -> None:
+        reported.append(error)
+        raise MemoryError("no room for a report")
+
+    def process(item: int) -> None:
+        if item == 0:
+            raise ValueError("bad")
+
+    worker: NewestFrameWorker[int] = NewestFrameWorker(process, on_error=report)
+    worker.submit(0)
+    wait_until(lambda: worker.counts.failed == 1)
+    worker.submit(1)
+    wait_until(lambda: worker.counts.processed == 1)
+    assert worker.stop(5) and len(reported) == 1
+
+
 def test_worker_keeps_the_interval_unless_it_is_urgent() -> None:
     seen: list[int] = []
     worker: NewestFrameWorker[int] = NewestFrameWorker(
@@ -192,6 +211,25 @@ def test_a_fixed_mode_waits_once_for_tf_since_a_parent_may_still_be_told(mode: s
     assert decision is not None and not decision.publish
 
 
+def test_tf_that_never_rests_is_waited_for_only_so_long() -> None:
+    decide, watch, clock = policy()
+    watch.note("odom", "base_link")
+    watch.note("base_link", "cam", is_static=True)
+    answers = []
+    for number in range(20):  # a tracker that names a frame for each person
+        clock.now = 0.5 * number
+        watch.note("map", f"person_{number}")
+        answers.append(decide.decide("cam"))
+    assert answers[:10] == 10 * [None]
+    assert answers[10] is not None and answers[10].odom_frame == "odom"
+    assert None not in answers[10:]
+    for number in range(3000):
+        clock.now += 0.5
+        watch.note("map", f"later_{number}")
+    assert len(watch._parents) < 1100
+    assert watch.parents("cam") == ["base_link"]
+
+
 def test_mode_none_does_not_wait() -> None:
     decide, _, _ = policy("none")
     assert decide.decide("cam") is not None
@@ -213,6 +251,34 @@ def test_frames_given_with_a_slash_are_the_same_frames() -> None:
     clock.now = 4.0
     decision = decide.decide("/cam")
     assert decision is not None and "map_to_odom" in decision.reason
+
+
+def test_a_second_parent_that_has_gone_silent_stops_nothing_any_more() -> None:
+    decide, watch, clock = policy("map_to_odom")
+    watch.note("odom", "base_link")
+    watch.note("base_link", "cam", is_static=True)
+    watch.note("map", "odom")  # AMCL's
+    clock.now = 2.0
+    decision = decide.decide("cam")
+    assert decision is not None and not decision.publish
+    clock.now = 11.0  # AMCL has ended
+    decision = decide.decide("cam")
+    assert decision is not None and decision.publish and decision.odom_frame == "odom"
+    assert watch.ancestors("cam") == ["base_link", "odom", "map"]  # a silent driver may come back
+    assert watch.parents("cam") == ["base_link"]  # told once and for all
+    watch.note("map", "odom")
+    decision = decide.decide("cam")
+    assert decision is not None and not decision.publish
+
+
+def test_a_simulation_that_stands_still_forgets_nobody() -> None:
+    clock, ros_clock = ManualClock(), ManualClock()
+    watch = ParentWatch(clock, ros_clock)
+    watch.note("map", "odom")
+    clock.now = 1000.0
+    assert watch.parents("odom") == ["map"]
+    ros_clock.now = 11.0
+    assert watch.parents("odom") == []
 
 
 @pytest.mark.parametrize("mode", ["map_to_camera", "map_to_base"])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from bag_support import Drive as RecordedDrive
+from bag_support import write_ros1_bag
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from ros_support import Harness, harness, wait_until
@@ -20,7 +23,9 @@ from tf2_msgs.msg import TFMessage
 
 from mspr_ros.bags import IMAGE, BagTopic, increasing_stamps, write_dataset_bag
 from mspr_ros.data.camera_info import camera_from_info
+from mspr_ros.data.images import read_image
 from mspr_ros.errors import DatasetError, MsprError
+from mspr_ros.ros import source
 from mspr_ros.ros.bag_player_node import BagPlayer, published_names
 from mspr_ros.ros.camera_sim_node import CameraSim
 from mspr_ros.ros.conversions import (
@@ -116,6 +121,50 @@ def test_restamped_play_happens_now_and_keeps_its_intervals(ros: Harness, tmp_pa
     shifted = stamps_of(images)
     assert np.diff(shifted).tolist() == np.diff(original[1:]).tolist()
     assert abs(shifted[0] / 1e9 - time.time()) < 60
+
+
+def test_compressed_images_are_decoded_for_who_listens_to_raw_ones(
+    ros: Harness, tmp_path: Path
+) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    write_dataset_bag(dataset, tmp_path / "bag", image_format="compressed")
+    images = ros.collect(Image, "image")
+    player = play(ros, tmp_path / "bag", rate=50.0, decode=True, wait_for="image")
+    wait_until(lambda: player.thread.is_done and len(images) == 6)
+    assert stamps_of(images) == increasing_stamps(dataset.frames)[0]
+    for message, frame in zip(images, dataset.frames, strict=True):
+        assert message.header.frame_id == f"{frame.camera}_optical"
+        truth = read_image(frame.image).astype(np.int16)
+        assert np.abs(image_from_message(message) - truth).mean() < 8.0  # JPEG
+
+
+def test_a_recordings_times_are_kept_whatever_a_message_costs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = [100.0]
+    stopping = SimpleNamespace(
+        is_set=lambda: False, wait=lambda pause_s: now_s.__setitem__(0, now_s[0] + pause_s)
+    )
+    monkeypatch.setattr(source.time, "monotonic", lambda: now_s[0])
+    schedule, sent_s = source.Schedule(stopping, rate=2.0), []
+    recorded_s = [gap + 0.1 * image for image in range(20) for gap in (0.0, 0.001, 0.001)]
+    for stamp_s in recorded_s:
+        schedule.wait(int(1e9 * (7.0 + stamp_s)))
+        sent_s.append(now_s[0] - 100.0)
+        now_s[0] += 0.008  # what sending takes: more than most gaps
+    late_s = np.array(sent_s) - np.array(recorded_s) / 2.0
+    assert late_s.min() > -1e-6 and late_s.max() < 0.02
+    now_s[0] += 5.0  # stopped by a debugger
+    schedule.wait(int(9.1e9))
+    late_s = now_s[0]
+    schedule.wait(int(9.2e9))
+    assert now_s[0] - late_s == pytest.approx(0.05)  # no rush afterwards
+
+
+def test_a_bag_of_ros_1_is_refused_at_once(ros: Harness, tmp_path: Path) -> None:
+    write_ros1_bag(tmp_path / "drive.bag", RecordedDrive(seconds=(1.0, 1.1)).events("tf"))
+    with pytest.raises(DatasetError, match="ROS 1"):
+        BagPlayer(**ros.parameters({"bag": str(tmp_path / "drive.bag")}))
 
 
 def test_max_rate_holds_images_back(ros: Harness, tmp_path: Path) -> None:

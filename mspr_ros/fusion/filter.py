@@ -27,7 +27,6 @@ SCALE_WINDOW, SCALE_PRIOR = 40, 20  # innovations that tell the covariances' sca
 SCALE_MIN, SCALE_MAX = 0.1, 100.0
 # How far back a pose may come late; more than a network and a queue take.
 HISTORY_NS = 3_000_000_000
-CANDIDATE_AGE_S = 10.0
 
 BELIEVED, HELD, STARTED, RESTARTED = "believed", "held", "started", "restarted"
 
@@ -190,12 +189,7 @@ def _hold(
         event.T_map_body[:3, 3],
         state.travelled,
     )
-    young = [
-        each
-        for each in state.candidates
-        if state.travelled.duration_s - each.travelled.duration_s <= CANDIDATE_AGE_S
-    ]
-    candidates = [*young, newest][-2 * wanted :]
+    candidates = [*state.candidates, newest][-2 * wanted :]
     agreeing = [each for each in candidates if _agree(newest, each, event.T_odom_body, settings)]
     if len(agreeing) < wanted:
         return replace(state, candidates=tuple(candidates), verdict=HELD)

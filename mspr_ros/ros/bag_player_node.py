@@ -32,12 +32,19 @@ from mspr_ros.bags import (
     BagTopic,
     find_topic,
 )
-from mspr_ros.ros.conversions import ns_from_stamp, stamp_from_ns
+from mspr_ros.errors import DatasetError, ImageError
+from mspr_ros.ros.conversions import (
+    image_from_message,
+    message_from_image,
+    ns_from_stamp,
+    stamp_from_ns,
+)
 from mspr_ros.ros.parameter_specs import NodeParameters, ParameterSpec
 from mspr_ros.ros.running import WithoutQosEvents
 from mspr_ros.ros.source import (
     SOURCE_PARAMETERS,
     Pace,
+    Schedule,
     SourceThread,
     flush,
     image_qos,
@@ -65,6 +72,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "camera_info_topic", "", "In the bag; empty: the only one, if any.", read_only=True
     ),
+    ParameterSpec("decode", False, "Publish compressed images decoded, as `image`.", True),
     ParameterSpec("rate", 1.0, "Speed, 1 as recorded.", True, minimum=0.01, maximum=100.0),
     ParameterSpec("loop", False, "Start anew at the end.", True),
     ParameterSpec("start_offset_s", 0.0, "Leave out the start.", True, minimum=0.0, maximum=1e9),
@@ -100,17 +108,25 @@ class BagPlayer(WithoutQosEvents, Node):
         super().__init__("bag_player", **node_arguments)
         self._settings = NodeParameters(self, PARAMETERS)
         with Bag(self._settings["bag"]) as bag:
+            if bag.is_ros1:
+                raise DatasetError(
+                    f"{bag.path} is a ROS 1 bag, which ROS 2 cannot play; `mspr evaluate-bag` and "
+                    "`mspr import bag` read it, `rosbags-convert` makes a ROS 2 bag of it"
+                )
             self._names = published_names(
                 bag.topics, self._settings["image_topic"], self._settings["camera_info_topic"]
             )
             kinds = {topic.name: topic.type_name for topic in bag.topics}
+        self._image_topic = next(t for t, k in kinds.items() if self._is_image(t, k))
+        self._decodes = self._settings["decode"] and kinds[self._image_topic] == COMPRESSED_IMAGE
+        if self._decodes:
+            self._names[self._image_topic], kinds[self._image_topic] = "image", IMAGE
         self._publishers_by_topic: dict[str, Publisher] = {
             topic: self.create_publisher(
                 MESSAGE_CLASSES[kinds[topic]], name, self._qos(kinds[topic], topic)
             )
             for topic, name in self._names.items()
         }
-        self._image_topic = next(t for t, k in kinds.items() if self._is_image(t, k))
         self._sent = self.create_publisher(TimeReference, SENT_TOPIC, QoSProfile(depth=100))
         self._clock_publisher = (
             self.create_publisher(Clock, "/clock", 10) if self._settings["publish_clock"] else None
@@ -159,8 +175,7 @@ class BagPlayer(WithoutQosEvents, Node):
 
     def _play_once(self, stopping: threading.Event) -> None:
         self._shift_ns = None
-        pace, image_pace = Pace(stopping), Pace(stopping)
-        last_ns: int | None = None
+        schedule, image_pace = Schedule(stopping, self._settings["rate"]), Pace(stopping)
         as_recorded = self._settings["pace"] == "bag"
         with Bag(self._settings["bag"]) as bag:
             start_ns = bag.start_ns + int(1e9 * self._settings["start_offset_s"])
@@ -168,9 +183,7 @@ class BagPlayer(WithoutQosEvents, Node):
                 if stopping.is_set():
                     return
                 if as_recorded:
-                    gap_ns = message.recorded_ns - last_ns if last_ns is not None else 0
-                    pace.wait(gap_ns / 1e9 / self._settings["rate"])
-                last_ns = message.recorded_ns
+                    schedule.wait(message.recorded_ns)
                 if message.topic == self._image_topic and self._settings["max_rate_hz"] > 0:
                     image_pace.wait(1.0 / self._settings["max_rate_hz"])
                 self._publish(message)
@@ -188,9 +201,19 @@ class BagPlayer(WithoutQosEvents, Node):
         if recorded.topic != self._image_topic:
             self._publishers_by_topic[recorded.topic].publish(message)
             return
+        if self._decodes:
+            try:
+                pixels = image_from_message(message)
+            except ImageError as error:
+                self.get_logger().warning(f"an image is left out: {error}")
+                return
+            header, message = message.header, message_from_image(pixels)
+            message.header = header
         sent = TimeReference(header=message.header, source="bag_player")
         sent.time_ref = self.get_clock().now().to_msg()
         self._sent.publish(sent)
+        while self._answered.acquire(blocking=False):
+            pass  # answers that came too late for their own images
         self._publishers_by_topic[recorded.topic].publish(message)
         self._num_sent += 1
         if self._settings["pace"] == "answered":

@@ -152,9 +152,7 @@ class CameraSubscriptions:
         kind, topic = (
             (CompressedImage, "image/compressed") if self._compressed else (Image, "image")
         )
-        image = self._subscribe(
-            kind, prefix + topic, lambda message: self._take(name, message), watched=True
-        )
+        image = self._subscribe(kind, prefix + topic, lambda message: self._take(name, message))
         self._subscribe(
             CameraInfo, prefix + "camera_info", lambda message: self._on_info(name, message)
         )
@@ -166,17 +164,13 @@ class CameraSubscriptions:
         self._watches[name].note(stamp.sec * 1_000_000_000 + stamp.nanosec)
         self._on_image(name, message)
 
-    def _subscribe(
-        self, kind: Any, topic: str, callback: Callable[[Any], None], *, watched: bool = False
-    ) -> Any:
+    def _subscribe(self, kind: Any, topic: str, callback: Callable[[Any], None]) -> Any:
         subscription = self._node.create_subscription(
             kind,
             topic,
             callback,
             self._qos(),  # each its own: overrides are written into it
-            qos_overriding_options=(
-                QoSOverridingOptions.with_default_policies() if watched else None
-            ),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._subscriptions.append(subscription)
         return subscription

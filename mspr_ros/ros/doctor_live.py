@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 
 from mspr_ros.cli.doctor_checks import FAILED, OK, UNCHECKED, WARNING, Check
 from mspr_ros.ros.doctor_camera import CameraProbe, check_camera, check_camera_info
-from mspr_ros.ros.live_run import PROFILE_VARIABLES, live_environment
+from mspr_ros.ros.live_run import PROFILE_VARIABLES, live_environment, profile_variable
 from mspr_ros.ros.resources import shared_path
 from mspr_ros.ros.source import image_qos
 from mspr_ros.ros.tf_policy import ParentWatch, TfPolicy, WatchedBuffer
@@ -127,7 +127,7 @@ def _loss_remedy(profile: str) -> str:
     remedy = "`reliability: reliable` on node and camera"
     if "fastrtps" in get_rmw_implementation_identifier() and not profile:
         path = shared_path("config/fastdds_images.xml")
-        remedy += f", or for every process export {PROFILE_VARIABLES[0]}={path}"
+        remedy += f", or for every process export {profile_variable(os.environ)}={path}"
     return remedy
 
 

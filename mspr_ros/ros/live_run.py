@@ -156,8 +156,15 @@ def with_image_profile(environment: Mapping[str, str]) -> dict[str, str]:
     """Add the profile that is shipped for images through Fast DDS, unless the user has one."""
     if any(environment.get(name) for name in PROFILE_VARIABLES):
         return dict(environment)
-    name = PROFILE_VARIABLES[environment.get("ROS_DISTRO") in ("humble", "jazzy")]
-    return {**environment, name: str(shared_path("config/fastdds_images.xml"))}
+    return {
+        **environment,
+        profile_variable(environment): str(shared_path("config/fastdds_images.xml")),
+    }
+
+
+def profile_variable(environment: Mapping[str, str]) -> str:
+    """Name the variable by which the Fast DDS of this ROS distribution finds a profile."""
+    return PROFILE_VARIABLES[environment.get("ROS_DISTRO") in ("humble", "jazzy")]
 
 
 @contextmanager

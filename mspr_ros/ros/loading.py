@@ -33,6 +33,8 @@ class BundleLoader:
         self.factory = factory
         self._last: dict[str, Any] = {}  # what the factory was called with
         self.fallback = ""  # why the CPU does the GPU's work; empty where it does not
+        # Each thread of Python's has its own number of torch's: whoever computes sets this one.
+        self.num_threads = int(parameters["num_threads"]) or torch.get_num_threads()
 
     def load(self) -> LocalizerLike:
         """Load the bundle and run it once, so that the first image does not wait for that.
@@ -71,10 +73,7 @@ class BundleLoader:
             f"GPU, then call ~/reload ({reason})"
         )
         self._node.get_logger().error(self.fallback)
-        localizer = self._load({**arguments, "device": "cpu"})
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # what is left there is of use to others
-        return localizer
+        return self._load({**arguments, "device": "cpu"})
 
     def _arguments(self) -> dict[str, Any]:
         bundle = self._parameters["bundle"]
@@ -87,9 +86,8 @@ class BundleLoader:
         return {"bundle": bundle, **{name: self._parameters[name] for name in names}}
 
     def _load(self, arguments: dict[str, Any]) -> LocalizerLike:
-        if self._parameters["num_threads"]:
-            torch.set_num_threads(self._parameters["num_threads"])
-            cv2.setNumThreads(self._parameters["num_threads"])
+        torch.set_num_threads(self.num_threads)
+        cv2.setNumThreads(self.num_threads)
         localizer = self.factory(arguments["bundle"], **_without_bundle(arguments))
         size = localizer.metadata.preprocess
         localizer.localize(np.zeros((size.height, size.width, 3), np.uint8))
@@ -99,6 +97,12 @@ class BundleLoader:
 
 def _without_bundle(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name != "bundle"}
+
+
+def release_gpu_memory() -> None:
+    """Give back what torch keeps of the GPU's memory without using it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: Exception) -> bool:

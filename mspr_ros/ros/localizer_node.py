@@ -12,11 +12,11 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
 import tf2_ros
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -25,10 +25,9 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from mspr_ros.errors import ImageError, MsprError
+from mspr_ros.errors import ImageError
 from mspr_ros.localizer import Localizer
 from mspr_ros.network.backbone import import_timm
-from mspr_ros.network.threads import one_thread
 from mspr_ros.ros.assembly import build_pipeline
 from mspr_ros.ros.camera_infos import CameraInfos
 from mspr_ros.ros.cameras import CameraSubscriptions, camera_names, camera_qos
@@ -36,13 +35,25 @@ from mspr_ros.ros.conversions import ns_from_stamp
 from mspr_ros.ros.diagnostics import FrameStatistics
 from mspr_ros.ros.frame_sets import num_frames
 from mspr_ros.ros.frames import Frame, LocalizerLike, OneShot
-from mspr_ros.ros.loading import BundleLoader, LocalizerFactory, is_out_of_memory, one_line
+from mspr_ros.ros.loading import (
+    BundleLoader,
+    LocalizerFactory,
+    is_out_of_memory,
+    one_line,
+    release_gpu_memory,
+)
 from mspr_ros.ros.outputs import PoseOutputs
 from mspr_ros.ros.parameter_specs import NodeParameters
 from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS
 from mspr_ros.ros.pipeline import Pipeline
 from mspr_ros.ros.report import node_report
-from mspr_ros.ros.running import WithoutQosEvents, end_process, in_thread, run_node
+from mspr_ros.ros.running import (
+    TransitionsRefused,
+    WithoutQosEvents,
+    end_process,
+    in_thread,
+    run_node,
+)
 from mspr_ros.ros.tf_policy import ParentWatch, WatchedBuffer
 from mspr_ros.ros.trail import taught_bounds
 from mspr_ros.ros.worker import NewestFrameWorker
@@ -55,7 +66,7 @@ LOCALIZE_TIMEOUT_S = 10.0
 WAITING_SERVICES = 4  # calls that wait at a time; more wait for these
 
 
-class LocalizerNode(WithoutQosEvents, LifecycleNode):
+class LocalizerNode(WithoutQosEvents, TransitionsRefused, LifecycleNode):
     """Publish the pose of a camera in the map its bundle was taught.
 
     Args:
@@ -76,6 +87,7 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
         self._failure = ""  # why the last configure or reload failed
         self._last_warned_s: dict[str, float] = {}
         self._is_loading = False  # a bundle, while the node answers with another
+        self._answering: LocalizerLike | None = None  # whose answer the worker waits for
         self._lock = threading.Lock()  # one loading, one teardown at a time
         # What on_configure creates and on_cleanup releases.
         self._pipeline: Pipeline | None = None
@@ -180,7 +192,7 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
     def _create(self, localizer: LocalizerLike) -> None:
         """Create publishers, subscriptions and services."""
         parameters = self._settings
-        watch = ParentWatch()
+        watch = ParentWatch(ros_clock_s=lambda: self.get_clock().now().nanoseconds / 1e9)
         buffer = WatchedBuffer(watch)
         self._tf_listener = tf2_ros.TransformListener(buffer, self)
         self._outputs = PoseOutputs(self, watch)
@@ -238,7 +250,7 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
         if worker is not None and not worker.stop(STOP_TIMEOUT_S):
             self.get_logger().warning("the image in work is abandoned: it takes too long")
         if self._pipeline is not None:
-            self._pipeline.tf_outputs.stop()
+            self._pipeline.stop()
 
     # Callbacks ---------------------------------------------------------------------------------
 
@@ -269,8 +281,9 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
     def _process(self, pipeline: Pipeline, frame: Frame) -> None:
         """Answer an image, leaving a core to whoever loads a bundle meanwhile."""
         # Threads on all cores would wait for the one that has lost its core, in each step anew.
-        with one_thread() if self._is_loading else nullcontext():
-            pipeline.process(frame)
+        torch.set_num_threads(1 if self._is_loading else self._loader.num_threads)
+        self._answering = pipeline.localizer
+        pipeline.process(frame)
 
     def _localize_next(self, response: Trigger.Response) -> Trigger.Response:
         """Localize the next image at once, whatever max_rate_hz says.
@@ -327,14 +340,20 @@ class LocalizerNode(WithoutQosEvents, LifecycleNode):
 
     def _go_on_on_cpu(self, error: Exception) -> bool:
         """Swap in the same bundle on the CPU, unless the GPU was not the reason."""
-        pipeline = self._pipeline
-        if pipeline is None or str(pipeline.localizer.device) == "cpu":
-            return False
-        try:
-            pipeline.swap(self._loader.load_on_cpu(error))
-        except MsprError as failure:  # the bundle has gone from the disk meanwhile
-            self._failure = f"GPU out of memory, and the CPU cannot take over: {one_line(failure)}"
-            self.get_logger().error(self._failure)
+        with self._lock:  # a reload may be under way
+            pipeline, failed = self._pipeline, self._answering
+            if pipeline is None or failed is None or str(failed.device) == "cpu":
+                return False
+            if pipeline.localizer is not failed:
+                return True  # the reload has put another in its place
+            try:
+                pipeline.swap(self._loader.load_on_cpu(error))
+            except Exception as failure:  # the bundle has gone, or the CPU's memory is full, too
+                reason = one_line(failure)
+                self._failure = f"GPU out of memory, and the CPU cannot take over: {reason}"
+                self.get_logger().error(self._failure)
+            self._answering = failed = None
+        release_gpu_memory()  # what the old network leaves there is of use to others
         return True
 
     def _age_ms(self, stamp: Any) -> float:

@@ -54,8 +54,9 @@ class ParameterSpec:
         fits = type(value) is wanted or (wanted is float and type(value) is int)
         # rclpy gives lists of numbers as arrays, and tuples where code set them.
         fits = fits or (wanted is list and isinstance(value, tuple | array.array))
-        # An untyped empty list in YAML arrives as bytes: nothing else could be meant.
-        if not fits and not (wanted is list and len(value or ()) == 0):
+        # An untyped empty list in YAML arrives as bytes, or as None: nothing else could be meant.
+        fits = fits or (wanted is list and value in (None, b""))
+        if not fits:
             got = f"{type(value).__name__} ({value!r})"
             return f"parameter '{self.name}' must be {wanted.__name__}, got {got}"
         if self.choices and value not in self.choices:

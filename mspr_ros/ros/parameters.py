@@ -195,7 +195,8 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "min_confidence",
         0.0,
-        "Answers of less confidence are rejected.",
+        "Answers of less confidence are rejected; 0: as the bundle's calibration says. Any other "
+        "value replaces that, a lower one too.",
         minimum=0.0,
         maximum=1.0,
     ),
@@ -260,7 +261,7 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
         "fusion_covariance_scale",
         1.0,
         "fusion: factor on the poses' covariances to begin with; the filter learns it.",
-        minimum=0.01,
+        minimum=0.1,
         maximum=100.0,
     ),
     ParameterSpec(

@@ -73,21 +73,34 @@ class Pipeline:
         self._statistics = statistics
         self._warn = warn
         self.stamps = StampWatch()
+        self._period = 0  # counts activations; what an image of an earlier one says comes too late
+        self._content_hash = localizer.content_hash  # of the bundle that answered last
         self.decision: TfDecision | None = None
         self.scene = ""  # of the last image; `unknown` where that gave no pose
         self.estimate: PoseEstimate | None = None  # of the last image, published or not
 
     def start(self) -> None:
         """Begin anew, as after activation."""
+        self._period += 1
         self.stamps.reset()
         self._gates.reset()
         self._outputs.forget()
         self.tf_outputs.start()
 
+    def stop(self) -> None:
+        """Publish nothing more, as after deactivation."""
+        self._period += 1
+        self.tf_outputs.stop()
+
     def swap(self, localizer: LocalizerLike) -> None:
         """Use another localizer from the next frame on."""
         self.localizer = localizer
-        self._gates.reset()  # scenes and maps may be others
+        self._gates.reset()  # another scene may be forced
+
+    def _begin_anew(self) -> None:
+        self._gates.reset()
+        self._outputs.forget()
+        self.tf_outputs.restart()
 
     def is_ready(self, frame: Frame) -> bool:
         """Say whether camera and TF are known well enough, or were waited for long enough."""
@@ -96,9 +109,9 @@ class Pipeline:
 
     def process(self, frame: Frame) -> None:
         """Answer one image; whatever is wrong with it is counted and reported, never raised."""
-        done = False
+        done, period = False, self._period
         try:
-            text = self._localize(frame)
+            text = self._localize(frame, period)
             done = True
         except ImageError as error:
             text = str(error)
@@ -117,21 +130,26 @@ class Pipeline:
         finally:
             if frame.reply is not None:
                 frame.reply.put((done, text))
-            if not done:
+            if not done and period == self._period:
                 self.scene = UNKNOWN_SCENE
                 self._outputs.publish_nothing_known(frame.message.header)
 
-    def _localize(self, frame: Frame) -> str:
+    def _localize(self, frame: Frame, period: int) -> str:
         localizer = self.localizer  # once: it may be swapped meanwhile
+        if localizer.content_hash != self._content_hash:  # other scenes, another map
+            self._content_hash = localizer.content_hash
+            self._begin_anew()
         start_s = time.monotonic()
         localizer.min_confidence = self._settings.min_confidence()
         view = self.rig.see(localizer, frame)
+        if period != self._period:
+            raise Rejected("stopped", "the node was deactivated meanwhile")
         header, estimate = view.header, view.estimate
         self.estimate = estimate
         self._check(view, localizer)
         localized_s = time.monotonic()
         decision = self._decision(header)
-        answer = self._answer(view, decision)
+        answer = self._answer(view, decision, localizer)
         self._outputs.publish(answer)
         self.scene = answer.scene
         end_s = time.monotonic()
@@ -161,9 +179,7 @@ class Pipeline:
         now_ns = int(self._node.get_clock().now().nanoseconds)
         if self.stamps.restarted(stamp_ns, now_ns):
             self._node.get_logger().info("the images' stamps went back: everything begins anew")
-            self._gates.reset()
-            self._outputs.forget()
-            self.tf_outputs.restart()
+            self._begin_anew()
         if self.stamps.problem:
             self._warn("stamps", self.stamps.problem)
         self._gates.check(
@@ -203,7 +219,7 @@ class Pipeline:
         )
         return self.tf_outputs.take(sighting, decision, asked_for=frame.reply is not None)
 
-    def _answer(self, view: View, decision: TfDecision) -> Answer:
+    def _answer(self, view: View, decision: TfDecision, localizer: LocalizerLike) -> Answer:
         header, estimate = view.header, view.estimate
         seen_frame = header.frame_id.lstrip("/")  # tf2 knows no leading slash
         T_map_frame, covariance = view.T_map_frame, estimate.covariance
@@ -227,13 +243,14 @@ class Pipeline:
             confidence=estimate.confidence,
             publish_tf=decision.publish and not decision.odom_frame,
             hypotheses=estimate.hypotheses,
-            map_frames={info.name: info.map_frame for info in self.localizer.metadata.scenes},
+            map_frames={info.name: info.map_frame for info in localizer.metadata.scenes},
         )
 
     def _decision(self, header: Any) -> TfDecision:
         """Decide about TF for one image, and say so where that is not what the user hopes for."""
         decision = self._policy.decide(header.frame_id)
-        assert decision is not None, "is_ready was true, and a decision is not taken back"
+        if decision is None:  # publish_tf was changed since is_ready
+            raise Rejected("tf", "TF has not settled since publish_tf was changed")
         if not header.frame_id:
             decision = TfDecision(
                 "", False, "images carry no frame_id: no frame to publish on /tf", True

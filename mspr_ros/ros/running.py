@@ -12,8 +12,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import rclpy
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.context import Context
 from rclpy.executors import Executor, MultiThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
@@ -48,6 +50,25 @@ class WithoutQosEvents:
         """Everything else that an executor waits for."""
         everything: Iterator[Waitable[Any]] = super().waitables  # type: ignore[misc]
         return (one for one in everything if not isinstance(one, EventHandler))
+
+
+class TransitionsRefused:
+    """For a lifecycle node, named before its base: a request that its state forbids is refused.
+
+    So it is in rclpy since Kilted; before, such a request raises in the service, which ends the
+    process: a second `configure` beside `autostart` would take the localizer down.
+    """
+
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
+        try:
+            result: TransitionCallbackReturn
+            result = super()._LifecycleNodeMixin__change_state(  # type: ignore[misc]
+                transition_id
+            )
+        except RCLError as error:
+            self.get_logger().error(f"transition refused: {error}")  # type: ignore[attr-defined]
+            return TransitionCallbackReturn.ERROR
+        return result
 
 
 def run_node(

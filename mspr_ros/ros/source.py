@@ -16,6 +16,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from mspr_ros.ros.parameter_specs import ParameterSpec
 from mspr_ros.ros.running import end_process, run_node
 
+MOST_LATE_S = 1.0
+
 SOURCE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "reliability",
@@ -155,6 +157,30 @@ class Pace:
             self._stopping.wait(left_s)
         # Steady as long as the source keeps up.
         self._last_s = due_s if time.monotonic() - due_s < interval_s else time.monotonic()
+
+
+class Schedule:
+    """Keep a recording's own times.
+
+    Args:
+        stopping: Ends a wait.
+        rate: Speed, 1 as recorded.
+    """
+
+    def __init__(self, stopping: threading.Event, rate: float) -> None:
+        self._stopping = stopping
+        self._rate = rate
+        self._origin: tuple[float, int] | None = None  # monotonic seconds, recorded nanoseconds
+
+    def wait(self, recorded_ns: int) -> None:
+        """Wait until a message is due; what is a little late does not make the next ones late."""
+        now_s = time.monotonic()
+        start_s, first_ns = self._origin = self._origin or (now_s, recorded_ns)
+        due_s = start_s + (recorded_ns - first_ns) / 1e9 / self._rate
+        if now_s - due_s > MOST_LATE_S:
+            self._origin = now_s, recorded_ns  # too slow, or stopped: not made up for in a rush
+        while (left_s := due_s - time.monotonic()) > 0 and not self._stopping.is_set():
+            self._stopping.wait(left_s)
 
 
 def run_source(create: Callable[[], Any], arguments: Sequence[str] | None) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -15,6 +16,12 @@ from mspr_ros.ros.camera_infos import keep_newest
 from mspr_ros.ros.conversions import ns_from_stamp
 
 ECHOES = 2000  # own stamps remembered: how far behind /tf may be heard, at the highest rate
+# Whoever has not told a link for so long, by ROS time, has gone: tf2 keeps transforms no longer.
+FORGOTTEN_S = 10.0
+MOST_FRAMES = 1000  # beyond, those that have gone are dropped: some number their frames for ever
+# TF that never rests (a tracker that names a frame for each person) is not waited for longer than
+# so many times the usual.
+RESTLESS = 5.0
 
 
 class ParentWatch:
@@ -24,16 +31,28 @@ class ParentWatch:
 
     Args:
         clock_s: Monotonic seconds; tests put in their own.
+        ros_clock_s: Seconds of ROS time, which stands still with a simulation; else `clock_s`.
     """
 
-    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._clock_s = clock_s
+    def __init__(
+        self,
+        clock_s: Callable[[], float] = time.monotonic,
+        ros_clock_s: Callable[[], float] | None = None,
+    ) -> None:
+        self.clock_s = clock_s
+        self._ros_clock_s = ros_clock_s or clock_s
         self._lock = threading.Lock()
-        self._parents: dict[str, list[str]] = {}
+        # By child and parent: when it was told last; infinity for a static link.
+        self._parents: dict[str, dict[str, float]] = {}
         self._own: dict[tuple[str, str], deque[int]] = {}  # the stamps sent, in ns
         self._changed_s = clock_s()
 
-    def note(self, parent: str, child: str, stamp_ns: int | None = None) -> None:
+    def _has_gone(self, told_s: float) -> bool:
+        return self._ros_clock_s() - told_s > FORGOTTEN_S
+
+    def note(
+        self, parent: str, child: str, stamp_ns: int | None = None, *, is_static: bool = False
+    ) -> None:
         """Take in a link heard on /tf or /tf_static.
 
         The link that this node publishes, with a stamp that it never gave, is somebody else's:
@@ -41,12 +60,19 @@ class ParentWatch:
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         with self._lock:
-            known = self._parents.setdefault(child, [])
+            known = self._parents.setdefault(child, {})
             own_ns = self._own.get((parent, child))
-            is_echo = own_ns is not None and (stamp_ns is None or stamp_ns in own_ns)
-            if not is_echo and parent not in known:
-                known.append(parent)
-                self._changed_s = self._clock_s()
+            if own_ns is not None and (stamp_ns is None or stamp_ns in own_ns):
+                return  # an echo
+            if parent not in known:
+                self._changed_s = self.clock_s()
+            known[parent] = math.inf if is_static else self._ros_clock_s()
+            if len(self._parents) > MOST_FRAMES:
+                self._parents = {
+                    each: links
+                    for each, links in self._parents.items()
+                    if not all(self._has_gone(told_s) for told_s in links.values())
+                }
 
     def note_own(self, parent: str, child: str, stamp_ns: int | None = None) -> None:
         """Take in a link before this node publishes it: its echo is no second parent."""
@@ -59,12 +85,16 @@ class ParentWatch:
     def quiet_s(self) -> float:
         """Give the time since the last new link."""
         with self._lock:
-            return self._clock_s() - self._changed_s
+            return self.clock_s() - self._changed_s
 
     def parents(self, frame: str) -> list[str]:
-        """Give the frames that others have put above a frame, normally none or one."""
+        """Give the frames that others put above a frame, normally none or one.
+
+        One that nobody has told for `FORGOTTEN_S` no longer counts.
+        """
         with self._lock:
-            return list(self._parents.get(frame.lstrip("/"), ()))
+            known = self._parents.get(frame.lstrip("/"), {})
+            return [parent for parent, told_s in known.items() if not self._has_gone(told_s)]
 
     def ancestors(self, frame: str) -> list[str]:
         """Give the frames above a frame, nearest first, following the first parent heard."""
@@ -72,7 +102,7 @@ class ParentWatch:
         frame = frame.lstrip("/")
         with self._lock:
             while self._parents.get(frame):
-                frame = self._parents[frame][0]
+                frame = next(iter(self._parents[frame]))
                 if frame in found:
                     break  # a loop in TF
                 found.append(frame)
@@ -93,12 +123,13 @@ class WatchedBuffer(tf2_ros.Buffer):
 
     def set_transform_static(self, transform: Any, authority: str) -> None:
         """Add a transform that always holds."""
-        self._note(transform)
+        self._note(transform, is_static=True)
         super().set_transform_static(transform, authority)
 
-    def _note(self, transform: Any) -> None:
+    def _note(self, transform: Any, *, is_static: bool = False) -> None:
         header = transform.header
-        self._watch.note(header.frame_id, transform.child_frame_id, ns_from_stamp(header.stamp))
+        stamp_ns = ns_from_stamp(header.stamp)
+        self._watch.note(header.frame_id, transform.child_frame_id, stamp_ns, is_static=is_static)
 
 
 @dataclass(frozen=True)
@@ -138,8 +169,8 @@ class TfPolicy:
             where it is a function, and a change decides anew.
         base_frame: The robot's frame.
         odom_frame: The odometry's frame.
-        settle_s: Decides when TF has been quiet for this long. Before that, a frame may have a
-            parent that has not been heard of yet.
+        settle_s: Decides when TF has been quiet for this long, and after five times as long in any
+            case. Before that, a frame may have a parent that has not been heard of yet.
         watch: What TF knows.
     """
 
@@ -158,6 +189,9 @@ class TfPolicy:
         self._settle_s = settle_s
         self._watch = watch
         self._last: dict[str, TfDecision] = {}  # by camera frame
+        self._since_s: dict[
+            str, float
+        ] = {}  # by camera frame: of the last decision, or asked first
 
     def decide(self, camera_frame: str) -> TfDecision | None:
         """Decide for a camera's optical frame; None while TF has not settled yet.
@@ -172,9 +206,13 @@ class TfPolicy:
             self._last.clear()
         if self._mode == "none":
             return TfDecision(camera_frame, False, "publish_tf is none")
-        if self._watch.quiet_s() >= self._settle_s:
+        now_s = self._watch.clock_s()
+        waited_s = now_s - self._since_s.setdefault(camera_frame, now_s)
+        if self._watch.quiet_s() >= self._settle_s or waited_s >= RESTLESS * self._settle_s:
             self._last[camera_frame] = self._decide(camera_frame)
+            self._since_s[camera_frame] = now_s
             keep_newest(self._last)
+        keep_newest(self._since_s)
         decision = self._last.get(camera_frame)
         return self._guarded(decision) if decision else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -116,7 +117,8 @@ class NewestFrameWorker(Generic[Item]):
                 self._process(item)
             except Exception as error:  # reported; one bad frame must not end the node
                 failed = size
-                self._on_error(error)
+                with contextlib.suppress(Exception):  # nor must a report that fails
+                    self._on_error(error)
             with self._changed:
                 self._counts = replace(
                     self._counts,
