@@ -25,8 +25,7 @@ import numpy as np
 from fusion_drives import Answered, answered_drives
 
 from mspr_ros.fusion.filter import RESTARTED, Event, FusionFilter
-from mspr_ros.fusion.state import pose_difference
-from mspr_ros.geometry import Array, covariance_at_offset, invert_transform
+from mspr_ros.geometry import Array, covariance_at_offset, invert_transform, pose_difference
 from mspr_ros.simulator.drive import Drive
 from mspr_ros.simulator.odometry import OdometryDrift
 

@@ -39,11 +39,6 @@ def quat_xyzw_from_wxyz(quat_wxyz: ArrayLike) -> Array:
     return np.roll(np.asarray(quat_wxyz, dtype=np.float64), -1, axis=-1)
 
 
-def quat_wxyz_from_xyzw(quat_xyzw: ArrayLike) -> Array:
-    """Reorder (..., 4) quaternions from x, y, z, w to w, x, y, z."""
-    return np.roll(np.asarray(quat_xyzw, dtype=np.float64), 1, axis=-1)
-
-
 def rotation_from_quat_xyzw(quat_xyzw: ArrayLike) -> Array:
     """Give the (..., 3, 3) rotation matrices of (..., 4) quaternions of any norm but zero."""
     quat = normalize_quat_xyzw(quat_xyzw)
@@ -181,6 +176,32 @@ def covariance_at_offset(covariance: ArrayLike, offset_map: ArrayLike) -> Array:
     jacobian = np.eye(6)
     jacobian[:3, 3:] = -skew(offset_map)
     return np.asarray(jacobian @ np.asarray(covariance, dtype=np.float64) @ jacobian.T)
+
+
+def carry_pose(T_map_a: Array, covariance: ArrayLike, T_a_b: Array) -> tuple[Array, Array]:
+    """Give the pose (4, 4) of another frame b on the same rigid body, and its (6, 6) covariance.
+
+    Args:
+        T_map_a: (4, 4).
+        covariance: (6, 6), x y z then rotation about the map's axes, at the origin of a.
+        T_a_b: (4, 4).
+    """
+    T_map_b = np.asarray(T_map_a @ T_a_b)
+    return T_map_b, covariance_at_offset(covariance, T_map_b[:3, 3] - T_map_a[:3, 3])
+
+
+def pose_difference(T_map_a: Array, T_map_b: Array) -> Array:
+    """Give (6,) what takes b to a: metres along, then a rotation vector about, the map's axes."""
+    turn = Rotation.from_matrix(T_map_a[:3, :3] @ T_map_b[:3, :3].T).as_rotvec()
+    return np.concatenate([T_map_a[:3, 3] - T_map_b[:3, 3], turn])
+
+
+def shifted(T_map_body: Array, step: Array) -> Array:
+    """Move a (4, 4) pose by (6,) as `pose_difference` gives it."""
+    T = np.eye(4)
+    T[:3, :3] = Rotation.from_rotvec(step[3:6]).as_matrix() @ T_map_body[:3, :3]
+    T[:3, 3] = T_map_body[:3, 3] + step[:3]
+    return T
 
 
 def skew(vector: ArrayLike) -> Array:

@@ -11,8 +11,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from mspr_ros.fusion.filter import BELIEVED, HELD, RESTARTED, STARTED, Event, FusionFilter
-from mspr_ros.fusion.state import FusionSettings, moved, pose_difference, shifted
-from mspr_ros.geometry import invert_transform, transform_from_pose
+from mspr_ros.fusion.state import FusionSettings, moved
+from mspr_ros.geometry import invert_transform, pose_difference, shifted, transform_from_pose
 
 S = 1_000_000_000
 STEP_NS = 200_000_000

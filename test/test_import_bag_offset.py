@@ -189,6 +189,18 @@ def test_a_chain_goes_up_and_down_the_tree_and_keeps_nothing_else() -> None:
     np.testing.assert_allclose(found[0, :3, 3], (1.0, 1.0, 0.0), atol=1e-12)
 
 
+def test_a_shorter_way_that_appears_once_at_the_end_is_not_taken() -> None:
+    tree = FrameTree([("map", "base")])
+    still = (0.0, 0.0, 0.0, 1.0)
+    for stamp in range(20):
+        tree.add(("map", "odom"), stamp, (1.0, 0.0, 0.0), still, static=False)
+        tree.add(("odom", "base"), stamp, (0.0, 0.1 * stamp, 0.0), still, static=False)
+    tree.add(("map", "base"), 19, (7.0, 7.0, 7.0), still, static=False)
+    found, known = tree.at("map", "base", np.array([5]), 1.0)
+    assert known.all()
+    np.testing.assert_allclose(found[0, :3, 3], (1.0, 0.5, 0.0), atol=1e-12)
+
+
 def images(dataset: Dataset, late_ns: int):
     for frame in dataset.frames:
         stamp_ns = frame.stamp_ns + late_ns

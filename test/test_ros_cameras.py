@@ -30,11 +30,13 @@ from tf2_msgs.msg import TFMessage
 from mspr_ros.errors import ConfigError
 from mspr_ros.geometry import (
     covariance_at_offset,
+    pose_difference,
     quat_xyzw_from_rotation,
+    shifted,
     transform_from_pose,
 )
 from mspr_ros.ros.cameras import camera_names
-from mspr_ros.ros.combining import BodyPose, combine, difference, moved
+from mspr_ros.ros.combining import BodyPose, combine
 from mspr_ros.ros.conversions import (
     message_from_image,
     ns_from_stamp,
@@ -90,19 +92,19 @@ def test_the_combined_pose_has_the_least_mahalanobis_distance(seed: int) -> None
     for name in "abc":
         covariance = random_covariance(rng)
         step = np.linalg.cholesky(covariance) @ rng.normal(size=6) * 0.3
-        poses.append(body(name, moved(T_MAP_BASE, step), covariance))
+        poses.append(body(name, shifted(T_MAP_BASE, step), covariance))
     combined = combine(poses)
     assert combined.outliers == ()
 
     def cost(T: np.ndarray) -> float:
-        apart = [difference(pose.T_map_body, T) for pose in poses]
+        apart = [pose_difference(pose.T_map_body, T) for pose in poses]
         pairs = zip(apart, poses, strict=True)
         return float(sum(r @ np.linalg.solve(p.covariance, r) for r, p in pairs))
 
     best = cost(combined.T_map_body)
     for axis in range(6):
         for size in (-1e-2, 1e-2):
-            assert cost(moved(combined.T_map_body, size * np.eye(6)[axis])) > best
+            assert cost(shifted(combined.T_map_body, size * np.eye(6)[axis])) > best
     reordered = combine(poses[::-1])
     np.testing.assert_allclose(reordered.T_map_body, combined.T_map_body, atol=1e-6)
 
@@ -114,12 +116,12 @@ def test_the_covariance_is_what_many_draws_scatter_by() -> None:
     errors, told = [], []
     for _ in range(400):
         poses = [
-            body(name, moved(T_MAP_BASE, root @ rng.normal(size=6)), covariance)
+            body(name, shifted(T_MAP_BASE, root @ rng.normal(size=6)), covariance)
             for name, root, covariance in zip("ab", roots, covariances, strict=True)
         ]
         combined = combine(poses)
         if not combined.outliers:
-            errors.append(difference(combined.T_map_body, T_MAP_BASE))
+            errors.append(pose_difference(combined.T_map_body, T_MAP_BASE))
             told.append(combined.covariance)
     assert len(errors) > 380  # one in a thousand is taken for an outlier
     nees = [e @ np.linalg.solve(c, e) for e, c in zip(errors, told, strict=True)]
@@ -128,19 +130,19 @@ def test_the_covariance_is_what_many_draws_scatter_by() -> None:
 
 @pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "a", "b"), ("b", "c", "a")])
 def test_the_camera_that_contradicts_two_others_is_left_out(order: tuple[str, ...]) -> None:
-    wrong = moved(T_MAP_BASE, np.array([1.5, 0.0, 0.0, 0.0, 0.0, 0.0]))
+    wrong = shifted(T_MAP_BASE, np.array([1.5, 0.0, 0.0, 0.0, 0.0, 0.0]))
     poses = {
         "a": body("a", T_MAP_BASE),
-        "b": body("b", moved(T_MAP_BASE, np.full(6, 0.01))),
+        "b": body("b", shifted(T_MAP_BASE, np.full(6, 0.01))),
         "c": body("c", wrong, confidence=0.99),
     }
     combined = combine([poses[name] for name in order])
     assert combined.outliers == ("c",) and set(combined.used) == {"a", "b"}
-    assert np.abs(difference(combined.T_map_body, T_MAP_BASE)).max() < 0.02
+    assert np.abs(pose_difference(combined.T_map_body, T_MAP_BASE)).max() < 0.02
 
 
 def test_of_two_that_contradict_each_other_the_more_confident_counts() -> None:
-    far = moved(T_MAP_BASE, np.array([0.0, 3.0, 0.0, 0.0, 0.0, 0.0]))
+    far = shifted(T_MAP_BASE, np.array([0.0, 3.0, 0.0, 0.0, 0.0, 0.0]))
     combined = combine([body("a", T_MAP_BASE, confidence=0.2), body("b", far, confidence=0.7)])
     assert combined.used == ("b",) and combined.outliers == ("a",)
     np.testing.assert_array_equal(combined.T_map_body, far)
@@ -152,7 +154,7 @@ def test_the_lever_arm_decides_how_much_a_camera_says_about_the_base() -> None:
     poses = []
     for name, arm, sign in (("near", 0.1, 1.0), ("far", 2.0, -1.0)):
         covariance = np.diag([1e-4, 1e-4, 1e-4, 1e-6, 1e-6, 0.05**2])
-        T_map_cam = moved(np.eye(4), sign * turn)
+        T_map_cam = shifted(np.eye(4), sign * turn)
         T_map_base = T_map_cam @ transform_from_pose((arm, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
         at_base = covariance_at_offset(covariance, T_map_base[:3, 3])
         offset = np.eye(4)

@@ -85,7 +85,9 @@ class FrameTree:
         self._static: dict[Edge, Array] = {}
         self._moving: dict[Edge, PoseSamples] = {}
         self._neighbours: dict[str, dict[str, _Link]] = {}
-        self._kept: set[Edge] | None = None  # None: not all chains are known yet
+        # Of the chains wanted, once all are known. A shorter one may come later, without samples.
+        self._ways: dict[Edge, list[_Link]] = {}
+        self._kept: set[Edge] = set()  # the transforms on them
 
     @property
     def backwards(self) -> int:
@@ -106,7 +108,7 @@ class FrameTree:
             self._neighbours[parent][child] = _Link(edge, True)
             self._neighbours.setdefault(child, {})[parent] = _Link(edge, False)
             self._keep_what_is_needed()
-        if self._kept is not None and edge not in self._kept:
+        if self._ways and edge not in self._kept:
             return
         if static:
             if not pose_problem(position, quat_xyzw):
@@ -116,9 +118,13 @@ class FrameTree:
 
     def _keep_what_is_needed(self) -> None:
         """In a tree there is one way between two frames: once known, it stays."""
-        ways = [self._way(*ends) for ends in self._wanted]
-        if self._kept is None and all(way is not None for way in ways):
-            self._kept = {link.edge for way in ways if way is not None for link in way}
+        if self._ways:
+            return
+        found = {ends: self._way(*ends) for ends in self._wanted}
+        ways = {ends: way for ends, way in found.items() if way is not None}
+        if len(ways) == len(found):
+            self._ways = ways
+            self._kept = {link.edge for way in ways.values() for link in way}
             for edge in set(self._moving) - self._kept:
                 del self._moving[edge]
 
@@ -160,7 +166,7 @@ class FrameTree:
         Raises:
             DatasetError: If the transforms do not connect the frames.
         """
-        way = self._way(start, end)
+        way = self._ways.get((start, end)) or self._way(start, end)
         if way is None:
             known = ", ".join(sorted(self._neighbours)) or "none"
             raise DatasetError(

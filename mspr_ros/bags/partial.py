@@ -69,11 +69,6 @@ class PartialImport:
         # Anew, so that half a last line does not swallow the next one.
         self._journal.write_text("".join(map(_line, self._known.items())), encoding="utf-8")
 
-    @property
-    def num_known(self) -> int:
-        """How many images were dealt with."""
-        return len(self._known)
-
     def of_bag(self, bag: int) -> dict[int, ImageFile | str]:
         """Give what is known of the images of the bag of this number, by their ordinals."""
         return {ordinal: what for (number, ordinal), what in self._known.items() if number == bag}

@@ -164,11 +164,6 @@ class Bag:
         return self._times_ns[0] if self._reader is None else int(self._reader.start_time)
 
     @property
-    def end_ns(self) -> int:
-        """When the last message was recorded."""
-        return self._times_ns[1] if self._reader is None else int(self._reader.end_time)
-
-    @property
     def custom_data(self) -> Mapping[str, str]:
         """Key-value text written into the bag's metadata."""
         metadata = self.path / "metadata.yaml"

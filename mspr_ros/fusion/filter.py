@@ -16,9 +16,8 @@ from mspr_ros.fusion.state import (
     corrected,
     first_belief,
     moved,
-    pose_difference,
 )
-from mspr_ros.geometry import Array, covariance_at_offset, invert_transform
+from mspr_ros.geometry import Array, covariance_at_offset, invert_transform, pose_difference
 
 CHI2_MEDIAN = 5.348  # of 6 degrees of freedom
 # No pose of a network is better than this: (metres)^2, (radians)^2.

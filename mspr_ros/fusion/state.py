@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from mspr_ros.geometry import Array, invert_transform, skew
+from mspr_ros.geometry import Array, invert_transform, pose_difference, shifted, skew
 
 # After this way, wheels may err otherwise than before: another floor, another load.
 BIAS_LENGTH_M = 30.0
@@ -172,25 +172,6 @@ def _noise(motion: Motion, keep: float, settings: FusionSettings) -> Array:
     )
     biases = (1.0 - keep**2) * settings.bias_variance()
     return np.array([*(3 * [position]), *(3 * [rotation]), *biases])
-
-
-def pose_difference(T_map_body: Array, T_map_body_other: Array) -> Array:
-    """Give the (6,) error that takes the other pose to the first: metres, then radians."""
-    turn = T_map_body[:3, :3] @ T_map_body_other[:3, :3].T
-    return np.concatenate(
-        [
-            T_map_body[:3, 3] - T_map_body_other[:3, 3],
-            Rotation.from_matrix(turn).as_rotvec(),
-        ]
-    )
-
-
-def shifted(T_map_body: Array, error: Array) -> Array:
-    """Apply a (6,) error to a pose; `pose_difference` of both gives it back."""
-    T = np.eye(4)
-    T[:3, :3] = Rotation.from_rotvec(error[3:6]).as_matrix() @ T_map_body[:3, :3]
-    T[:3, 3] = T_map_body[:3, 3] + error[:3]
-    return T
 
 
 def corrected(belief: Belief, seen: Array, noise: Array) -> Belief:

@@ -32,6 +32,7 @@ from mspr_ros.bags import (
     BagTopic,
     find_topic,
 )
+from mspr_ros.bags.cameras import camera_info_topic
 from mspr_ros.errors import DatasetError, ImageError
 from mspr_ros.ros.conversions import (
     image_from_message,
@@ -232,15 +233,14 @@ class BagPlayer(WithoutQosEvents, Node):
 
 
 def published_names(
-    topics: Sequence[BagTopic], image_topic: str = "", camera_info_topic: str = ""
+    topics: Sequence[BagTopic], image_topic: str = "", wanted_info: str = ""
 ) -> dict[str, str]:
     """Say which topics of a bag are played, and under which names.
 
     Args:
         topics: The bag's.
         image_topic: The user's choice, or empty.
-        camera_info_topic: The user's choice, or empty: the one beside the image topic, or the
-            only one.
+        wanted_info: The user's choice of the CameraInfo; see `camera_info_topic`.
 
     Raises:
         DatasetError: If the image topic is not clear.
@@ -248,14 +248,9 @@ def published_names(
     image = find_topic(topics, (IMAGE, COMPRESSED_IMAGE), image_topic)
     kinds = {topic.name: topic.type_name for topic in topics if topic.count}
     names = {image: "image" if kinds[image] == IMAGE else "image/compressed"}
-    infos = [name for name, kind in kinds.items() if kind == CAMERA_INFO]
-    folder = image.removesuffix("/compressed").rpartition("/")[0]
-    if camera_info_topic:
-        names[find_topic(topics, (CAMERA_INFO,), camera_info_topic)] = "camera_info"
-    elif f"{folder}/camera_info" in infos:
-        names[f"{folder}/camera_info"] = "camera_info"
-    elif len(infos) == 1:
-        names[infos[0]] = "camera_info"
+    info = camera_info_topic(topics, image, wanted_info)
+    if info:
+        names[info] = "camera_info"
     for name, kind in kinds.items():
         if kind == TF_MESSAGE and name in ("/tf", "/tf_static"):
             names[name] = name

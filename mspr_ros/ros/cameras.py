@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mspr_ros.data.camera_info import is_rectified_topic
 from mspr_ros.errors import ConfigError
+from mspr_ros.ros.conversions import ns_from_stamp
 from mspr_ros.ros.stream_watch import StreamWatch
 
 SILENCE_WARNED_S = 3.0  # without an image for this long an active node warns
@@ -160,8 +161,7 @@ class CameraSubscriptions:
         return CameraTopics(name, resolved, is_rectified_topic(resolved), self._watches[name])
 
     def _take(self, name: str, message: Any) -> None:
-        stamp = message.header.stamp
-        self._watches[name].note(stamp.sec * 1_000_000_000 + stamp.nanosec)
+        self._watches[name].note(ns_from_stamp(message.header.stamp))
         self._on_image(name, message)
 
     def _subscribe(self, kind: Any, topic: str, callback: Callable[[Any], None]) -> Any:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from mspr_ros.geometry import Array
+from mspr_ros.geometry import Array, pose_difference, shifted
 
 # Two cameras that see the same truth differ by more than this (squared Mahalanobis distance, six
 # degrees of freedom) once in a thousand times.
@@ -68,9 +67,9 @@ def combine(poses: Sequence[BodyPose]) -> CombinedPose:
     total = np.linalg.inv(np.sum(information, axis=0))
     mean = used[0].T_map_body
     for _ in range(ITERATIONS):
-        residuals = [difference(pose.T_map_body, mean) for pose in used]
+        residuals = [pose_difference(pose.T_map_body, mean) for pose in used]
         weighted = [part @ r for part, r in zip(information, residuals, strict=True)]
-        mean = moved(mean, total @ np.sum(weighted, axis=0))
+        mean = shifted(mean, total @ np.sum(weighted, axis=0))
     return CombinedPose(mean, total * _spread(used, information, mean), names, outliers)
 
 
@@ -79,7 +78,7 @@ def _spread(used: Sequence[BodyPose], information: Sequence[Array], mean: Array)
 
     The cameras share one network and one map: where they disagree, all may be off.
     """
-    residuals = [difference(pose.T_map_body, mean) for pose in used]
+    residuals = [pose_difference(pose.T_map_body, mean) for pose in used]
     chi2 = sum(float(r @ part @ r) for part, r in zip(information, residuals, strict=True))
     return max(1.0, chi2 / (6.0 * (len(used) - 1)))
 
@@ -92,20 +91,6 @@ def _largest_group(poses: Sequence[BodyPose]) -> list[BodyPose]:
 def _agree(a: BodyPose, b: BodyPose) -> bool:
     if a is b:
         return True
-    apart = difference(a.T_map_body, b.T_map_body)
+    apart = pose_difference(a.T_map_body, b.T_map_body)
     chi2 = float(apart @ np.linalg.solve(a.covariance + b.covariance, apart))
     return chi2 <= OUTLIER_CHI2
-
-
-def difference(T_map_a: Array, T_map_b: Array) -> Array:
-    """Give (6,) what takes b to a: metres along, then a rotation vector about, the map's axes."""
-    turn = Rotation.from_matrix(T_map_a[:3, :3] @ T_map_b[:3, :3].T).as_rotvec()
-    return np.concatenate([T_map_a[:3, 3] - T_map_b[:3, 3], turn])
-
-
-def moved(T_map_body: Array, step: Array) -> Array:
-    """Move a pose by (6,) as `difference` gives it."""
-    T = np.eye(4)
-    T[:3, :3] = Rotation.from_rotvec(step[3:]).as_matrix() @ T_map_body[:3, :3]
-    T[:3, 3] = T_map_body[:3, 3] + step[:3]
-    return T

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from mspr_ros.ros.stamps import LONGEST_LATENCY_NS
+
 WINDOW = 500  # frames that the latency percentiles are taken over
 RATE_WINDOW_S = 5.0
 PERCENTILES = (50, 95, 99)
-# Older stamps are of a recording, or of another clock: how long ago they were is no latency.
-LONGEST_LATENCY_MS = 60_000.0
+LONGEST_LATENCY_MS = LONGEST_LATENCY_NS / 1e6
 
 # Where a frame's time goes, in this order; `total` is reception to the last message published.
 STAGES = (
@@ -98,21 +99,10 @@ class FrameStatistics:
         with self._lock:
             return sum(self._malformed.values())
 
-    @property
-    def num_rejected(self) -> int:
-        """How many frames were understood but not answered with a pose."""
-        with self._lock:
-            return sum(self._rejections.values())
-
     def malformed_age_s(self) -> float:
         """Give the time since the last message that could not be used; infinite without one."""
         with self._lock:
             return self._clock_s() - self._malformed_s
-
-    def silence_s(self) -> float:
-        """Give the time since the last image; infinite if there was none."""
-        with self._lock:
-            return self._clock_s() - self._received_s[-1] if self._received_s else float("inf")
 
     def values(self) -> dict[str, str]:
         """Give all of it as text, for the key-value pairs of a status."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mspr_ros.geometry import Array, covariance_at_offset
+from mspr_ros.geometry import Array, carry_pose
 from mspr_ros.ros.correction import LostWatch, planar_covariance, planar_transform
 from mspr_ros.ros.sighting import Sighting
 from mspr_ros.ros.tf_lookup import TfLookup, TfUnavailable
@@ -88,14 +88,12 @@ class InitialPose:
         T_cam_base = self._lookup.T_target_source(
             sighting.camera_frame, self._base_frame, sighting.stamp
         )
-        T_map_base = sighting.T_map_cam @ T_cam_base
+        T_map_base, covariance = carry_pose(sighting.T_map_cam, sighting.covariance, T_cam_base)
         flat = planar_transform(T_map_base)
         if self._mode() == "when_lost" and not self._lost.is_lost(
             flat, self._T_map_base_tf(sighting, is_last)
         ):
             return False
-        offset_map = T_map_base[:3, 3] - sighting.T_map_cam[:3, 3]
-        covariance = covariance_at_offset(sighting.covariance, offset_map)
         self._publish(
             sighting.stamp, sighting.map_frame, flat, planar_covariance(covariance, T_map_base)
         )

@@ -7,7 +7,7 @@ from collections import Counter
 
 from mspr_ros.fusion.filter import BELIEVED, HELD, RESTARTED, STARTED, Event, FusionFilter
 from mspr_ros.fusion.state import FusionSettings
-from mspr_ros.geometry import Array, covariance_at_offset
+from mspr_ros.geometry import Array, carry_pose
 from mspr_ros.ros.conversions import ns_from_stamp, stamp_from_ns
 from mspr_ros.ros.sighting import Sighting
 from mspr_ros.ros.tf_lookup import TfLookup, TfUnavailable
@@ -89,9 +89,10 @@ class MapFusion:
             if error.kind != "missing":
                 raise
             return camera, sighting.T_map_cam, sighting.covariance
-        T_map_base = sighting.T_map_cam @ T_cam_base
-        offset_map = T_map_base[:3, 3] - sighting.T_map_cam[:3, 3]
-        return self._base_frame, T_map_base, covariance_at_offset(sighting.covariance, offset_map)
+        return (
+            self._base_frame,
+            *carry_pose(sighting.T_map_cam, sighting.covariance, T_cam_base),
+        )
 
     def _follow_odometry(self, odom_frame: str, body: str, until_ns: int) -> None:
         """Show the filter the way odometry took since the last image."""

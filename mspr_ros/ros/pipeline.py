@@ -11,7 +11,7 @@ from rclpy.node import Node
 
 from mspr_ros.bundle import UNKNOWN_SCENE, SceneInfo
 from mspr_ros.errors import ImageError
-from mspr_ros.geometry import Array, covariance_at_offset
+from mspr_ros.geometry import Array, carry_pose
 from mspr_ros.localizer import PoseEstimate
 from mspr_ros.ros.conversions import ns_from_stamp
 from mspr_ros.ros.correction import TiltError, planar_covariance, planar_transform
@@ -225,9 +225,7 @@ class Pipeline:
         T_map_frame, covariance = view.T_map_frame, estimate.covariance
         if decision.frame != seen_frame:
             T_cam_base = self._T_cam_base(seen_frame, decision.frame, header.stamp)
-            T_map_frame = view.T_map_frame @ T_cam_base
-            offset_map = T_map_frame[:3, 3] - view.T_map_frame[:3, 3]
-            covariance = covariance_at_offset(covariance, offset_map)
+            T_map_frame, covariance = carry_pose(T_map_frame, covariance, T_cam_base)
         is_base = decision.frame != seen_frame or self.rig.is_of_base
         if is_base and self._settings.planar():
             T_map_frame, covariance = self._flattened(T_map_frame, covariance)

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 from mspr_ros.camera import CameraModel
 from mspr_ros.errors import ConfigError, ImageError
-from mspr_ros.geometry import Array, covariance_at_offset, invert_transform, transform_from_pose
+from mspr_ros.geometry import Array, carry_pose, invert_transform, transform_from_pose
 from mspr_ros.localizer import PoseEstimate
 from mspr_ros.preprocess import ImageU8
 from mspr_ros.ros.camera_infos import CameraInfos
@@ -187,11 +187,9 @@ class CameraRig:
                 failure = error
                 self._statistics.tf_problem(error.kind, f"camera {frame.camera}: {error}")
                 continue
-            T_map_base = T_map_cam @ invert_transform(T_base_cam)
-            covariance = covariance_at_offset(
-                estimate.covariance, T_map_base[:3, 3] - T_map_cam[:3, 3]
-            )
-            pose = BodyPose(frame.camera, T_map_base, covariance, estimate.confidence)
+            T_cam_base = invert_transform(T_base_cam)
+            carried = carry_pose(T_map_cam, estimate.covariance, T_cam_base)
+            pose = BodyPose(frame.camera, *carried, estimate.confidence)
             seen.append(_Seen(frame, estimate, T_map_cam, T_base_cam, pose))
         if not seen:
             assert failure is not None, "there was an answer, used or not"
