@@ -7,6 +7,7 @@ that lets errors far off count ever less (`loss.robust_position`, `loss.robust_o
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,7 +155,7 @@ def conclude(setting: Setting, results: list[CellResult]) -> Conclusion:
             contrast_table("Direct regression against coarse-to-fine, same labels", heads),
             contrast_table("The robust loss against the paper's, same labels", losses),
         ],
-        lambda figure: draw_contrasts(figure, [*costs, *heads, *losses]),
+        lambda figure: draw_contrasts(figure, list(map(_named, [*costs, *heads, *losses]))),
         {
             "pooled": {name: one.to_dict() for name, one in pooled.items()},
             "costs": [one.to_dict() for one in costs],
@@ -177,6 +178,13 @@ def _pair(results: Sequence[CellResult], changed: Kind, reference: Kind) -> Cont
 
     frames = _frames(results, changed), _frames(results, reference)
     return contrast(", ".join(changed), ", ".join(reference), *frames)
+
+
+def _named(one: Contrast) -> Contrast:
+    """Name what is changed against what: several are compared with several."""
+    changed, reference = one.changed.split(", "), one.reference.split(", ")
+    against = [old for new, old in zip(changed, reference, strict=True) if new != old]
+    return dataclasses.replace(one, changed=f"{one.changed} (for {', '.join(against)})")
 
 
 def _all(
