@@ -132,8 +132,8 @@ def test_a_nan_is_the_largest_difference() -> None:
 def test_an_export_answers_as_torch_does(
     tmp_path: Path, format_name: str, kind: Any, package: str
 ) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip(package)
+    pytest.importorskip("onnx", reason="mspr export needs it; optional")
+    pytest.importorskip(package, reason="an optional runtime")
     bundle_folder, output = make_tiny_bundle(tmp_path / "bundle"), tmp_path / "exported"
     command = ["export", str(bundle_folder), "--format", format_name, "-o", str(output)]
     assert main([*command, "--json", str(tmp_path / "result.json")]) == 0
@@ -154,8 +154,8 @@ def test_an_export_answers_as_torch_does(
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_lower_precisions_are_exported_with_their_accuracy(tmp_path: Path, precision: str) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx", reason="mspr export needs it; optional")
+    pytest.importorskip("onnxruntime", reason="an optional runtime")
     bundle, dataset = make_tiny_bundle(tmp_path / "bundle"), make_tiny_dataset(tmp_path / "data")
     command = ["export", str(bundle), "--format", "onnx", "--precision", precision]
     command += ["--data", str(dataset), "--frames", "6", "-o"]
@@ -169,8 +169,8 @@ def test_lower_precisions_are_exported_with_their_accuracy(tmp_path: Path, preci
 
 
 def test_a_changed_export_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx", reason="mspr export needs it; optional")
+    pytest.importorskip("onnxruntime", reason="an optional runtime")
     import mspr_ros.backends.export as module
 
     folder = make_tiny_bundle(tmp_path / "bundle")
@@ -281,8 +281,8 @@ def test_exports_that_do_not_fit_are_refused(exported_folder: Path) -> None:
 def test_the_localizer_gives_the_same_poses(
     tmp_path: Path, format_name: str, kind: Any, package: str
 ) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip(package)
+    pytest.importorskip("onnx", reason="mspr export needs it; optional")
+    pytest.importorskip(package, reason="an optional runtime")
     bundle, output = make_tiny_bundle(tmp_path / "bundle"), tmp_path / "exported"
     assert main(["export", str(bundle), "--format", format_name, "-o", str(output)]) == 0
     pictures = [np.full((96, 128, 3), shade, np.uint8) for shade in (20, 120, 220)]

@@ -67,7 +67,7 @@ def test_position_error_is_the_distance_and_nan_where_not_finite():
 
 def test_errors_agree_with_evo():
     metrics = pytest.importorskip("evo.core.metrics", reason="evo is not installed")
-    trajectory = pytest.importorskip("evo.core.trajectory")
+    trajectory = pytest.importorskip("evo.core.trajectory", reason="evo is not installed")
     rng = np.random.default_rng(3)
     positions = rng.normal(size=(2, 50, 3))
     quats = random_quats(4, 100).reshape(2, 50, 4)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy")
+pytest.importorskip("rclpy", reason="needs ROS 2: the system's or the wheels of `make setup`")
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header

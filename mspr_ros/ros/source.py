@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from mspr_ros.ros.parameter_specs import ParameterSpec
 from mspr_ros.ros.running import end_process, run_node
 
-MOST_LATE_S = 1.0
+MOST_LATE_S = 1.0  # later than this, a recording is played on from where it is
 
 SOURCE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
