@@ -105,13 +105,20 @@ def test_an_ablation_is_broken_off_and_goes_on(
     images = json.loads((out / "plan.json").read_text())["sizes"]["images_of"]
     for name in ("base", "direct", "single-kitchen"):
         assert images[f"{name}-seed1"] == images[f"{name}-seed0"] > 0
-    assert mspr(command) == 1  # fewer is another study
+    assert mspr([*command, "--clusters", "3"]) == 1  # another study
 
 
-def test_an_ablation_of_chosen_parts(tmp_path: Path, arguments: list[str]) -> None:
+def test_an_ablation_of_chosen_parts_to_which_another_is_added(
+    tmp_path: Path, arguments: list[str]
+) -> None:
     out = tmp_path / "out"
     command = ["study", "ablation", *arguments, "-o", str(out), "--seeds", "1"]
+    assert mspr([*command, "--parts", "direct"]) == 0
+    done = {path: path.read_bytes() for path in (out / "cells").iterdir()}
     assert mspr([*command, "--parts", "no_residual"]) == 0
+    assert all(path.read_bytes() == text for path, text in done.items())
+    sizes_of = json.loads((out / "plan.json").read_text())["sizes"]["images_of"]
+    assert sizes_of["no_residual-seed0"] == sizes_of["direct-seed0"] > 0
     result = json.loads((out / "result.json").read_text())
     found = result["numbers"]["contrasts"]
     assert set(found) == {"base", "no_residual", "forced", "blind"}
@@ -123,7 +130,8 @@ def test_label_noise_is_put_on_training_poses_only_and_compared(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     out = tmp_path / "out"
-    command = ["study", "label-noise", *arguments, "-o", str(out), "--seeds", "1", "--quick"]
+    command = ["study", "label-noise", *arguments, "-o", str(out), "--seeds", "1"]
+    command += ["--noises", "outliers"]
     assert mspr([*command, "--clusters", "2", "--outliers", "0.5", "--robust-m", "0.2"]) == 0
     result = json.loads((out / "result.json").read_text())
     assert len(result["cells"]) == 2 * 2 * 2

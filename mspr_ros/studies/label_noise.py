@@ -31,6 +31,12 @@ LOSSES = ("plain", "robust")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the study's own arguments."""
     add = parser.add_argument
+    add(
+        "--noises",
+        nargs="+",
+        choices=NOISES,
+        help="kinds to try beside clean labels (all; --quick: outliers)",
+    )
     add("--sigma-m", type=float, default=0.3, help="Gaussian, root mean square (%(default)s)")
     add("--sigma-deg", type=float, default=10.0, help="the same for rotation (%(default)s)")
     add("--outliers", type=float, default=0.2, help="share of wrong poses (%(default)s)")
@@ -80,7 +86,8 @@ def plan(setting: Setting) -> list[Cell]:
 
 def noises(setting: Setting) -> tuple[str, ...]:
     """Give the noises, none first; a quick look takes outliers alone."""
-    return (CLEAN, "outliers") if setting.quick else (CLEAN, *NOISES)
+    chosen = setting.options.noises or (("outliers",) if setting.quick else NOISES)
+    return (CLEAN, *chosen)
 
 
 def _spoiled(setting: Setting, places: Places, noise: str, seed: int) -> tuple[Path, ...]:

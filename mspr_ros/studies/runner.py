@@ -20,8 +20,8 @@ from mspr_ros.config import to_mapping
 from mspr_ros.errors import ConfigError, MsprError
 from mspr_ros.localizer import choose_device
 from mspr_ros.studies.report import write_report
-from mspr_ros.studies.sizes import RATE_SECONDS, Sizes, choose_sizes, for_length
-from mspr_ros.studies.study import Cell, CellResult, Setting, Study
+from mspr_ros.studies.sizes import RATE_SECONDS, Sizes, add_sizes, choose_sizes, for_length
+from mspr_ros.studies.study import SELECTING, Cell, CellResult, Setting, Study
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.interrupt import Interrupted
 
@@ -97,13 +97,16 @@ def _check_names(cells: Sequence[Cell]) -> None:
 
 
 def _identity(name: str, setting: Setting) -> dict[str, Any]:
-    """Give what must not change when a study goes on."""
-    options = {key: str(value) for key, value in sorted(vars(setting.options).items())}
+    """Give what must not change when a study goes on, with the same cells or with others."""
+    options = {
+        key: str(value)
+        for key, value in sorted(vars(setting.options).items())
+        if key not in SELECTING
+    }
     return {
         "study": name,
         "datasets": [str(folder) for folder in setting.datasets],
         "base": setting.base,
-        "seeds": list(setting.seeds),
         "budget_minutes": setting.budget_minutes,
         "frames": setting.frames,
         "quick": setting.quick,
@@ -117,8 +120,6 @@ def _refuse_other_study(setting: Setting, name: str) -> None:
         return
     before, now = json.loads(path.read_text())["setting"], _identity(name, setting)
     changed = [key for key in now if before.get(key) != json.loads(json.dumps(now[key]))]
-    if "seeds" in changed and set(before.get("seeds", ())) <= set(setting.seeds):
-        changed.remove("seeds")  # more of them: what is done is done
     if changed:
         raise ConfigError(
             f"{setting.output} holds a study begun with other {', '.join(changed)}; repeat its "
@@ -137,27 +138,14 @@ def _sizes_for(
     path = setting.output / PLAN_FILE
     if path.exists():
         sizes = Sizes(**json.loads(path.read_text(encoding="utf-8"))["sizes"])
-        _size_new_seeds(cells, sizes)
+        with _quiet(setting.output / "rates.log"):
+            add_sizes(cells, sizes, device, rate_seconds=rate_seconds)
     else:
         print("measuring how fast networks train here", flush=True)
         with _quiet(setting.output / "rates.log"):
             sizes = choose_sizes(cells, setting.budget_minutes, device, rate_seconds=rate_seconds)
     write_atomically(path, {"setting": _identity(name, setting), "sizes": asdict(sizes)})
     return sizes
-
-
-def _size_new_seeds(cells: Sequence[Cell], sizes: Sizes) -> None:
-    """Give cells of seeds that came later the sizes of the same cell with an earlier seed."""
-    known = {_factors_key(cell): cell.name for cell in cells if cell.name in sizes.images_of}
-    for cell in cells:
-        earlier = known.get(_factors_key(cell))
-        if earlier is not None:
-            sizes.images_of.setdefault(cell.name, sizes.images_of[earlier])
-            sizes.seconds.setdefault(cell.name, sizes.seconds[earlier])
-
-
-def _factors_key(cell: Cell) -> str:
-    return json.dumps(dict(cell.factors), sort_keys=True)
 
 
 def _announce(cells: Sequence[Cell], undone: Sequence[Cell], sizes: Sizes) -> None:

@@ -83,39 +83,59 @@ def choose_sizes(
         MsprError: If the time is too short for whole epochs of all of them.
     """
     trained = [(cell, cell.config) for cell in cells if cell.config is not None]
-    rates = _measure_rates([config for _, config in trained], device, rate_seconds)
+    rates: dict[str, float] = {}
+    _measure_rates(cells, rates, device, rate_seconds)
     fixed = sum(_fixed_seconds(cell, rates) for cell in cells)
     per_image = sum(cell.share / rates[shape_key(config)] for cell, config in trained)
     time_left = 60.0 * budget_minutes - fixed
     images = max(1, round(time_left / per_image)) if trained else 0
-    images_of, seconds = {}, {}
-    for cell in cells:
-        images_of[cell.name], seconds[cell.name] = 0, _fixed_seconds(cell, rates)
-        if cell.config is not None:
-            whole = _whole_epochs(cell.config, round(cell.share * images))
-            images_of[cell.name] = whole
-            seconds[cell.name] += whole / rates[shape_key(cell.config)]
-    needed = sum(seconds.values()) / 60.0
+    sizes = Sizes(images, {}, {}, rates)
+    add_sizes(cells, sizes, device, rate_seconds=rate_seconds)
+    needed = sum(sizes.seconds.values()) / 60.0
     if needed > OVER_BUDGET * budget_minutes:
         raise MsprError(
             f"{budget_minutes:g} minutes are too few: an epoch of each of {len(trained)} networks "
             f"takes about {needed:.1f}; give --budget {needed:.1f}, fewer --seeds or --frames, or "
             "--quick"
         )
-    return Sizes(images, images_of, {k: round(v, 1) for k, v in seconds.items()}, rates)
+    return sizes
+
+
+def add_sizes(
+    cells: Sequence[Cell],
+    sizes: Sizes,
+    device: torch.device,
+    *,
+    rate_seconds: float = RATE_SECONDS,
+) -> None:
+    """Size cells that have no size yet: of a study that begins, or of one that is given more.
+
+    Args:
+        cells: Of the study; those with a size keep it.
+        sizes: Added to.
+        device: Where they train.
+        rate_seconds: How long each shape without a rate is measured.
+    """
+    new = [cell for cell in cells if cell.name not in sizes.images_of]
+    _measure_rates(new, sizes.rates, device, rate_seconds)
+    for cell in new:
+        images, seconds = 0, _fixed_seconds(cell, sizes.rates)
+        if cell.config is not None:
+            images = _whole_epochs(cell.config, round(cell.share * sizes.images))
+            seconds += images / sizes.rates[shape_key(cell.config)]
+        sizes.images_of[cell.name], sizes.seconds[cell.name] = images, round(seconds, 1)
 
 
 def _measure_rates(
-    configs: Sequence[TrainConfig], device: torch.device, seconds: float
-) -> dict[str, float]:
-    rates: dict[str, float] = {}
-    for config in configs:
+    cells: Sequence[Cell], rates: dict[str, float], device: torch.device, seconds: float
+) -> None:
+    """Measure the shapes that are not in `rates` yet."""
+    for config in (cell.config for cell in cells if cell.config is not None):
         key = shape_key(config)
         if key not in rates:
             # A bundle that another cell has yet to make cannot be read, nor does it matter here.
             plain = replace(config, initial_weights="", image_cache="")
             rates[key], _ = teaching.measure_rate(plain, device, seconds)
-    return rates
 
 
 def _whole_epochs(config: TrainConfig, images: int) -> int:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mspr_ros.training.configuration import TrainConfig
 
 Measure = Callable[[Path], dict[str, Any]]
+# Options that say which cells there are, and nothing about any of them.
+SELECTING = ("parts", "noises", "most")
 
 
 @dataclass(frozen=True)
