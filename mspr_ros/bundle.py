@@ -183,7 +183,7 @@ def save_bundle(
             raise BundleError(f"{name} holds numbers that are not finite when stored")
         tensors[name] = stored.contiguous()
     values = to_mapping(metadata)
-    values["libraries"] = {name: _version(name) for name in _LIBRARIES}
+    values["libraries"] = {name: package_version(name) for name in _LIBRARIES}
     # Written beside, then moved: a bundle is never seen half-written.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
         partial = Path(temporary) / folder.name
@@ -325,7 +325,8 @@ def load_metadata(folder: Path) -> BundleMetadata:
         raise BundleError(str(error)) from None
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Give the version of an installed package; `unknown` where its builder did not say."""
     try:
         return importlib_metadata.version(package)
     except importlib_metadata.PackageNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from mspr_ros.backends.answer import Backend
 from mspr_ros.backends.choice import choose_backend
+from mspr_ros.backends.exported import FORMATS
 from mspr_ros.backends.torch_backend import TorchBackend
 from mspr_ros.bundle import UNKNOWN_SCENE, Bundle, BundleMetadata, load_bundle
 from mspr_ros.calibration.assessment import Assessment, Assessor
@@ -22,6 +24,7 @@ from mspr_ros.calibration.views import MAX_VIEWS, combine_views, view_rotations
 from mspr_ros.camera import CameraModel
 from mspr_ros.errors import ConfigError
 from mspr_ros.geometry import Array
+from mspr_ros.memory import is_out_of_gpu_memory
 from mspr_ros.network.regressor import Encoded, PoseRegressor
 from mspr_ros.preprocess import ImageU8, Preprocessor
 
@@ -136,7 +139,8 @@ class Localizer:
 
         Args:
             bundle: The folder.
-            device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
+            device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`; the CPU for
+                `onnxruntime` and `openvino`.
             backend: `torch`; `onnxruntime` or `openvino` for a folder that `mspr export` wrote;
                 `auto` for the fastest of those, measured at the first start.
             precision: `auto`, or what the backend has: `fp32`, `bf16`, or that of the export.
@@ -149,7 +153,10 @@ class Localizer:
             BundleError: If the bundle is missing or damaged.
             ConfigError: If device, backend, precision or scene cannot be had.
         """
-        chosen, folder = choose_device(device), Path(bundle)
+        folder = Path(bundle)
+        if backend in FORMATS and device not in ("auto", "cpu"):
+            raise ConfigError(f"{backend} runs on the CPU: take device auto or cpu, not {device}")
+        chosen = choose_device("cpu" if backend in FORMATS else device)
         loaded = load_bundle(folder)
         return cls(
             loaded,
@@ -296,11 +303,14 @@ class Localizer:
 def choose_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that exists.
 
+    A GPU that this torch was not built for is there but cannot compute: `auto` takes the CPU then,
+    with a warning.
+
     Raises:
         ConfigError: If it does not exist.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() and _gpu_computes() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -313,3 +323,17 @@ def choose_device(name: str) -> torch.device:
             "use auto or cpu"
         )
     return device
+
+
+def _gpu_computes() -> bool:
+    try:
+        torch.ones(1, device="cuda").add_(1.0).item()
+    except RuntimeError as error:
+        if is_out_of_gpu_memory(error):
+            return True  # it would, and whoever uses it has to tell
+        reason = str(error).partition("\n")[0]
+        warnings.warn(
+            f"torch cannot compute on the GPU, so the CPU is used: {reason}", stacklevel=3
+        )
+        return False
+    return True

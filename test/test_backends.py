@@ -28,6 +28,7 @@ from mspr_ros.cli.main import main
 from mspr_ros.errors import BundleError, ConfigError, MsprError
 from mspr_ros.localizer import Localizer
 from mspr_ros.network.inference import prepare_for_inference
+from mspr_ros.network.regressor import Encoded
 
 SIZE = (64, 96)
 CPU = torch.device("cpu")
@@ -43,18 +44,22 @@ def truth_of(answer: NetworkAnswer) -> Truth:
 
 
 class Shifted:
-    """Answer like another backend, moved along x."""
+    """Answer like another backend, moved along x, and look like one that sees less."""
 
     name, precision = "shifted", "int8"
 
-    def __init__(self, original: Any, metres: float) -> None:
-        self._original, self._metres = original, metres
+    def __init__(self, original: Any, metres: float, seen: float = 1.0) -> None:
+        self._original, self._metres, self._seen = original, metres, seen
 
     def __call__(self, images: torch.Tensor, scene: torch.Tensor | None = None) -> NetworkAnswer:
         answer = self._original(images, scene)
         offset = torch.tensor([self._metres, 0.0, 0.0])
         moved = answer.output._replace(position=answer.output.position + offset)
         return answer._replace(output=moved)
+
+    def look(self, images: torch.Tensor) -> Encoded:
+        encoded = self._original.look(images)
+        return encoded._replace(position_out=encoded.position_out * self._seen)
 
 
 @pytest.mark.parametrize("options", [OPTIONS[2], OPTIONS[5], OPTIONS[6]], ids=str)
@@ -91,7 +96,7 @@ def test_torch_backend_answers_as_the_network_and_knows_its_precisions() -> None
     assert_same(backend(make_images(2), scene).output, network(make_images(2), scene=scene))
     half = TorchBackend(network, *SIZE, CPU, "bf16")(make_images(2)).output
     assert half.position.dtype == torch.float32
-    apart = (half.position - network(make_images(2)).position).abs().max()
+    apart = (half.position - network(make_images(2)).position).abs().max().detach()
     assert 0.0 < float(apart) < 0.5
     with pytest.raises(ConfigError, match="no precision 'fp8'"):
         TorchBackend(network, *SIZE, CPU, "fp8")
@@ -109,17 +114,22 @@ def test_a_backend_that_answers_differently_is_refused() -> None:
 def test_a_lower_precision_is_judged_by_its_median_errors() -> None:
     original = TorchBackend(make_network(), *SIZE, CPU, "fp32")
     images = make_images(6)
-    truth = truth_of(original(images))  # one metre away along each axis
-    better = compare_backends(original, Shifted(original, 0.01), images, truth, exact=False)
-    assert better["shift_m"]["median"] == pytest.approx(0.01, rel=1e-2)
-    errors = better["median_errors_m_deg"]
-    assert errors["torch"][0] == pytest.approx(3**0.5, rel=1e-4)
-    assert errors["exported"][0] < errors["torch"][0]
-    worse = Shifted(original, -0.2)
+    answer = original(images)
+    truth = truth_of(answer)  # one metre away along each axis
+    # What its own heads make of it is nothing that the localizer uses.
+    same = compare_backends(original, Shifted(original, 5.0), images, truth, exact=False)
+    assert same["shift_m"]["median"] == pytest.approx(0.0, abs=1e-6) and same["rise"] == 0.0
+    assert same["median_errors_m_deg"]["torch"][0] == pytest.approx(3**0.5, rel=1e-4)
+    blind = Shifted(original, 0.0, seen=0.0)
+    allowed = compare_backends(original, blind, images, truth, exact=False, max_rise=1e9)
+    seen = original.look(images)
+    expected = original.prepared.answer(0.0 * seen.position_out, seen.orientation_out)
+    shift = (expected.position - answer.output.position).norm(dim=1).median()
+    assert allowed["shift_m"]["median"] == pytest.approx(float(shift), rel=0.2) and shift > 0.0
     with pytest.raises(MsprError, match="median errors rise by"):
-        compare_backends(original, worse, images, truth, exact=False)
-    allowed = compare_backends(original, worse, images, truth, exact=False, max_rise=0.2)
-    assert allowed["rise"] == pytest.approx(0.067, abs=0.005)
+        compare_backends(
+            original, blind, images, truth, exact=False, max_rise=allowed["rise"] - 1e-3
+        )
 
 
 def test_a_nan_is_the_largest_difference() -> None:
@@ -273,7 +283,7 @@ def test_exports_that_do_not_fit_are_refused(exported_folder: Path) -> None:
     with pytest.raises(ConfigError, match="pip install openvino"):
         Localizer.load(exported_folder, "cpu", "openvino")
     ExportInfo("onnx", "fp32", "another").write(exported_folder)
-    with pytest.raises(BundleError, match="of other weights"):
+    with pytest.raises(BundleError, match="another state of the bundle"):
         Localizer.load(exported_folder, "cpu", "onnxruntime")
 
 

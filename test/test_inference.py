@@ -55,6 +55,7 @@ def test_every_option_answers_the_same(options: dict[str, Any]) -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in prepared.backbone.modules())
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name]), f"{name} of the network itself has changed"
+    assert all(parameter.requires_grad for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("num_scenes", [1, 7, 64])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny import make_tiny_bundle
 
+from mspr_ros import localizer as localizer_module
+from mspr_ros.backends.torch_backend import TorchBackend
+from mspr_ros.bundle import Bundle
 from mspr_ros.camera import CameraModel
 from mspr_ros.errors import ConfigError, ImageError
 from mspr_ros.geometry import invert_transform
-from mspr_ros.localizer import Localizer
+from mspr_ros.localizer import Localizer, choose_device
 
 CAMERA = CameraModel(128, 96, 100.0, 100.0, 63.5, 47.5)
 
@@ -97,6 +101,40 @@ def test_what_cannot_be_had_is_refused(bundle: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="0 CUDA devices"):
             Localizer.load(bundle, device="cuda")
+
+
+def test_exported_networks_are_asked_on_the_cpu(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def choose(folder: Path, loaded: Bundle, device: torch.device, *rest: str) -> TorchBackend:
+        asked.append(device)
+        size = loaded.metadata.preprocess
+        return TorchBackend(loaded.network, size.height, size.width, device)
+
+    monkeypatch.setattr(localizer_module, "choose_backend", choose)
+    monkeypatch.setattr(localizer_module, "_gpu_computes", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    localizer = Localizer.load(bundle, backend="onnxruntime")
+    assert asked == [torch.device("cpu")] and localizer.device.type == "cpu"
+    with pytest.raises(ConfigError, match="openvino runs on the CPU"):
+        Localizer.load(bundle, device="cuda", backend="openvino")
+
+
+def test_a_gpu_that_cannot_compute_is_taken_only_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.ones", fail)
+    text = "CUDA error: no kernel image is available\nCUDA kernel errors might be ..."
+    with pytest.warns(UserWarning, match="no kernel image is available$"):
+        assert choose_device("auto").type == "cpu"
+    text = "CUDA error: out of memory"  # a GPU that computes, once there is room
+    assert choose_device("auto").type == "cuda"
 
 
 def test_bad_pictures_raise_and_harm_nothing(bundle: Path) -> None:

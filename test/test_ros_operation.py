@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,8 @@ from test_ros_localizer import Robot, change_state, state
 
 from mspr_ros.errors import BundleError
 from mspr_ros.localizer import PoseEstimate
-from mspr_ros.ros.loading import is_out_of_memory
+from mspr_ros.memory import is_out_of_gpu_memory, is_out_of_memory
+from mspr_ros.ros.loading import release_gpu_memory
 from mspr_ros.ros.localizer_node import LocalizerNode
 from mspr_ros.ros.running import EventHandler
 
@@ -52,9 +54,10 @@ class Gpu:
         self.full = False
         self.made: list[str] = []
         self.bundles: list[str] = []
+        self.precisions: list[str] = []
         self.cpu_error: Exception | None = None
 
-    def load(self, bundle: str, *, device: str, **options: Any) -> FakeLocalizer:
+    def load(self, bundle: str, *, device: str, precision: str, **options: Any) -> FakeLocalizer:
         gpu = self
 
         class OnDevice(FakeLocalizer):
@@ -69,6 +72,7 @@ class Gpu:
         localizer.device = "cpu" if device == "cpu" else "cuda"
         self.made.append(localizer.device)
         self.bundles.append(bundle)
+        self.precisions.append(precision)
         return localizer
 
 
@@ -108,6 +112,33 @@ def test_the_cpu_takes_over_with_the_bundle_in_use_not_one_set_meanwhile(ros: Ha
     robot.images.publish(image_message(1))
     wait_until(lambda: len(gpu.bundles) == 2)
     assert gpu.bundles == ["some_bundle", "some_bundle"]
+
+
+def test_the_cpu_is_not_asked_for_a_precision_of_the_gpu(ros: Harness) -> None:
+    gpu = Gpu()
+    robot = Robot(ros, gpu.load, precision="bf16")
+    robot.start_camera()
+    gpu.full = True
+    robot.images.publish(image_message(1))
+    wait_until(lambda: gpu.made == ["cuda", "cpu"])
+    assert gpu.precisions == ["bf16", "auto"]
+
+
+def test_what_a_failed_computation_held_is_let_go() -> None:
+    class Network:
+        pass
+
+    def fail(network: Network) -> None:
+        raise NO_ROOM
+
+    network = Network()
+    held = weakref.ref(network)
+    with pytest.raises(torch.cuda.OutOfMemoryError) as error:
+        fail(network)
+    del network
+    assert held() is not None
+    release_gpu_memory(error.value)
+    assert held() is None
 
 
 def test_where_the_cpu_cannot_take_over_either_it_is_told(ros: Harness) -> None:
@@ -154,10 +185,17 @@ def test_a_cpu_without_room_either_leaves_the_node_alive(ros: Harness) -> None:
 
 
 def test_what_counts_as_out_of_memory() -> None:
-    assert is_out_of_memory(NO_ROOM)
-    assert is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
-    assert not is_out_of_memory(RuntimeError("shapes differ"))
-    assert not is_out_of_memory(ValueError("CUDA out of memory"))
+    assert is_out_of_gpu_memory(NO_ROOM)
+    for text in (
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        "CUDA error: out of memory",  # another process has it all
+    ):
+        assert is_out_of_gpu_memory(RuntimeError(text)), text
+    assert not is_out_of_gpu_memory(RuntimeError("shapes differ"))
+    assert not is_out_of_gpu_memory(ValueError("CUDA out of memory"))
+    assert not is_out_of_gpu_memory(MemoryError("of the CPU"))
+    assert is_out_of_memory(MemoryError("of the CPU"))
 
 
 # ~/reload under a stream ------------------------------------------------------------------------

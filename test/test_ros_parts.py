@@ -507,7 +507,7 @@ def test_the_last_part_of_a_topic_tells_whether_it_is_rectified(
 
 def test_camera_infos_wait_for_a_grace_period_and_report_sizes() -> None:
     clock, warnings = ManualClock(), []
-    infos = CameraInfos(False, True, 1.0, warnings.append, clock)
+    infos = CameraInfos(False, lambda: True, 1.0, warnings.append, clock)
     assert not infos.is_ready("cam")
     clock.now = 1.5
     assert infos.is_ready("cam")
@@ -526,8 +526,20 @@ def test_camera_infos_wait_for_a_grace_period_and_report_sizes() -> None:
     assert infos.camera_for("cam", 64, 48) is None
 
 
+def test_a_bundle_that_uses_no_intrinsics_is_not_held_up_by_wrong_ones() -> None:
+    wanted = [False]
+    infos = CameraInfos(False, lambda: wanted[0], 1.0, lambda text: None, ManualClock())
+    infos.take(info_message(frame_id="cam"))
+    assert infos.is_ready("other")
+    assert infos.camera_for("cam", 32, 24) is None
+    wanted[0] = True  # another bundle, after a reload
+    assert not infos.is_ready("other")
+    with pytest.raises(ImageError, match="64x48 but the image 32x24"):
+        infos.camera_for("cam", 32, 24)
+
+
 def test_camera_infos_of_any_number_of_names_take_bounded_memory() -> None:
-    infos = CameraInfos(False, True, 1.0, lambda text: None, ManualClock())
+    infos = CameraInfos(False, lambda: True, 1.0, lambda text: None, ManualClock())
     for number in range(500):
         infos.take(info_message(frame_id=f"cam{number}"))
         infos.is_ready(f"other{number}")

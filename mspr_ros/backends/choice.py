@@ -38,7 +38,7 @@ def choose_backend(
 
     Raises:
         ConfigError: If backend or precision cannot be had.
-        BundleError: If the export is damaged, or of other weights.
+        BundleError: If the export is damaged, or of another state of the bundle.
     """
     if backend not in (*BACKENDS, "auto"):
         raise ConfigError(f"unknown backend '{backend}', expected {', '.join(BACKENDS)} or auto")
@@ -50,7 +50,7 @@ def choose_backend(
     info = ExportInfo.read(folder)
     if info is not None and info.bundle_hash != bundle.content_hash:
         raise BundleError(
-            f"{folder} holds an exported network of other weights "
+            f"{folder} holds a network exported from another state of the bundle "
             f"({info.bundle_hash}, not {bundle.content_hash}); export the bundle again"
         )
     if backend == "auto":
@@ -111,7 +111,11 @@ def median_seconds(backends: Mapping[str, Backend], images: torch.Tensor) -> dic
 
 
 def memory_file() -> Path:
-    """Give the file in which this machine's choices are kept."""
+    """Give the file in which this machine's choices are kept.
+
+    Raises:
+        RuntimeError: If there is no home to keep it in.
+    """
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "mspr_ros" / "backends.json"
 
@@ -120,17 +124,17 @@ def _remembered() -> dict[str, str]:
     try:
         values = json.loads(memory_file().read_text(encoding="utf-8"))
         return values if isinstance(values, dict) else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):
         return {}  # measured again
 
 
 def _remember(key: str, name: str) -> None:
-    path = memory_file()
     text = json.dumps({**_remembered(), key: name}, indent=2) + "\n"
     try:
+        path = memory_file()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
-    except OSError:
-        return  # a robot without a writable home measures at every start
+    except (OSError, RuntimeError):
+        return  # a robot without a home, or a writable one, measures at every start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor
 
 from mspr_ros.backends.answer import Backend, NetworkAnswer, named_tensors
+from mspr_ros.backends.torch_backend import TorchBackend
 from mspr_ros.errors import MsprError
-from mspr_ros.geometry import Array
+from mspr_ros.geometry import Array, rotation_angle_rad
 
+Ask = Callable[[Tensor, Tensor | None], NetworkAnswer]
 # In fp32: of the value where it is larger than one.
 TOLERANCE = 1e-4
 # The sizes of batch tried in turns, to show that it is free.
@@ -37,7 +40,7 @@ class Truth:
 
 
 def compare_backends(
-    original: Backend,
+    original: TorchBackend,
     other: Backend,
     images: Tensor,
     truth: Truth | None = None,
@@ -46,6 +49,9 @@ def compare_backends(
     max_rise: float = 0.02,
 ) -> dict[str, Any]:
     """Run both on pictures and refuse the other where it is not the same function.
+
+    Numbers are compared as each gives them, poses as the localizer has them: from what the other
+    saw, answered by torch's own heads.
 
     Args:
         original: The network in torch.
@@ -62,10 +68,16 @@ def compare_backends(
     Raises:
         MsprError: If the answers differ more.
     """
-    first, second = run_in_batches(original, images), run_in_batches(other, images)
-    result: dict[str, Any] = {"images": len(images), **pose_shift(first, second)}
-    largest, name = largest_difference(first, second)
-    result["largest_difference"] = largest
+
+    def localize(images: Tensor, scene: Tensor | None) -> NetworkAnswer:
+        seen = other.look(images)
+        decoded = (seen.position_out, seen.orientation_out)
+        return NetworkAnswer(original.prepared.answer(*decoded, scene=scene), seen.descriptor)
+
+    first = run_in_batches(original, images)
+    largest, name = largest_difference(first, run_in_batches(other, images))
+    result: dict[str, Any] = {"images": len(images), "largest_difference": largest}
+    result.update(pose_shift(first, run_in_batches(localize, images)))
     if exact and not largest <= TOLERANCE:
         raise MsprError(
             f"the exported network does not answer like torch: {name} differs by {largest:.2g} "
@@ -73,8 +85,8 @@ def compare_backends(
         )
     if truth is not None:
         errors = {
-            side: median_errors(run_in_batches(backend, images, truth.scenes), truth)
-            for side, backend in (("torch", original), ("exported", other))
+            side: median_errors(run_in_batches(ask, images, truth.scenes), truth)
+            for side, ask in (("torch", original), ("exported", localize))
         }
         rise = max(new / old - 1.0 for new, old in zip(*reversed(errors.values()), strict=True))
         result["median_errors_m_deg"] = {side: list(pair) for side, pair in errors.items()}
@@ -89,8 +101,9 @@ def compare_backends(
     return result
 
 
+@torch.inference_mode()
 def run_in_batches(
-    backend: Backend, images: Tensor, scenes: npt.NDArray[np.int64] | None = None
+    ask: Ask, images: Tensor, scenes: npt.NDArray[np.int64] | None = None
 ) -> dict[str, Tensor]:
     """Answer pictures in batches of several sizes, and give the tensors by name."""
     parts: list[dict[str, Tensor]] = []
@@ -98,7 +111,7 @@ def run_in_batches(
     while start < len(images):
         stop = start + BATCH_SIZES[turn % len(BATCH_SIZES)]
         scene = None if scenes is None else torch.from_numpy(scenes[start:stop])
-        parts.append(_named(backend(images[start:stop], scene)))
+        parts.append(_named(ask(images[start:stop], scene)))
         start, turn = stop, turn + 1
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
@@ -125,7 +138,7 @@ def pose_shift(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str,
     """Tell by how much each picture's pose moves, and how often the scene is another."""
     same = (first["selection.scene"] == second["selection.scene"]).double().mean()
     metres = (first["position"] - second["position"]).double().norm(dim=1).numpy()
-    degrees = _angles_deg(first["orientation"], second["orientation"])
+    degrees = _angles_deg(first, second["orientation"].double().numpy())
     return {
         "scene_agreement": float(same),
         "shift_m": {"median": float(np.median(metres)), "p99": float(np.percentile(metres, 99))},
@@ -140,15 +153,9 @@ def median_errors(named: dict[str, Tensor], truth: Truth) -> tuple[float, float]
     """Give the median errors of position (m) and orientation (deg)."""
     positions = named["position"].double().numpy()
     metres = np.linalg.norm(positions - truth.positions, axis=1)
-    degrees = _angles_deg(named["orientation"], torch.from_numpy(np.asarray(truth.quats_xyzw)))
+    degrees = _angles_deg(named, truth.quats_xyzw)
     return float(np.median(metres)), float(np.median(degrees))
 
 
-def _angles_deg(quats_xyzw: Tensor, others_xyzw: Tensor) -> Array:
-    quats, others = quats_xyzw.double().numpy(), others_xyzw.double().numpy()
-    quats, others = (q / np.linalg.norm(q, axis=1, keepdims=True) for q in (quats, others))
-    others = np.where((quats * others).sum(axis=1, keepdims=True) < 0.0, -others, others)
-    # By the chord, which keeps small angles: 4 atan2(|a - b|, |a + b|).
-    apart = np.linalg.norm(quats - others, axis=1)
-    together = np.linalg.norm(quats + others, axis=1)
-    return np.asarray(np.degrees(4.0 * np.arctan2(apart, together)))
+def _angles_deg(named: dict[str, Tensor], quats_xyzw: Array) -> Array:
+    return np.degrees(rotation_angle_rad(named["orientation"].double().numpy(), quats_xyzw))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,13 @@ from mspr_ros.backends.exported import (
     missing,
 )
 from mspr_ros.backends.torch_backend import TorchBackend
-from mspr_ros.bundle import METADATA_FILE, PROTOTYPES_FILE, WEIGHTS_FILE, Bundle
+from mspr_ros.bundle import (
+    METADATA_FILE,
+    PROTOTYPES_FILE,
+    WEIGHTS_FILE,
+    Bundle,
+    package_version,
+)
 from mspr_ros.errors import ConfigError
 from mspr_ros.network.inference import prepare_for_inference
 
@@ -131,9 +137,8 @@ def write_onnx(bundle: Bundle, path: Path) -> None:
     graph = AnswerByName(prepare_for_inference(bundle.network, *size), *size)
     example = torch.zeros(2, 3, *size), torch.full((2,), ANY_SCENE)
     names = ["images", "scene", *graph.names]
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), _errors_only("torch.onnx"), torch.no_grad():
         warnings.simplefilter("ignore")  # of constants that are meant as such
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
             graph,
             example,
@@ -199,21 +204,33 @@ def quantize(path: Path, calibration: Tensor) -> Path:
         or any(each.name == "group" and each.i > 1 for each in node.attribute)
     ]
     target = path.with_name("network_int8.onnx")
-    logging.getLogger().setLevel(logging.ERROR)
-    quantize_static(
-        str(path),
-        str(target),
-        Reader(calibration),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["Conv"],
-        nodes_to_exclude=kept,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        reduce_range=True,
-    )
+    with _errors_only():
+        quantize_static(
+            str(path),
+            str(target),
+            Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=kept,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
     return target
 
 
+@contextmanager
+def _errors_only(logger_name: str = "") -> Iterator[None]:
+    """Keep a logger (all of them by default) to errors for a while."""
+    logger = logging.getLogger(logger_name or None)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def _versions(packages: Sequence[str] = _LIBRARIES) -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in packages if is_installed(name)}
+    return {name: package_version(name) for name in packages if is_installed(name)}

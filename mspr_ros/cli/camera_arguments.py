@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mspr_ros.bundle import BundleMetadata
     from mspr_ros.camera import CameraModel
     from mspr_ros.preprocess import ImageU8
 
@@ -36,3 +38,15 @@ def camera_finder(args: argparse.Namespace) -> Callable[[ImageU8], CameraModel |
         intrinsics = parse_intrinsics(args.intrinsics)
         return lambda image: intrinsics.camera(image.shape[1], image.shape[0])
     return lambda image: None
+
+
+def tell_missing_intrinsics(
+    metadata: BundleMetadata, num_blind: int, num_images: int, remedy: str
+) -> None:
+    """Warn of pictures without intrinsics where the bundle makes use of them."""
+    if num_blind and metadata.preprocess.virtual_camera is not None:
+        print(
+            f"WARNING: no intrinsics for {num_blind} of {num_images} images: they are only "
+            f"resized and cut, which costs accuracy; {remedy}",
+            file=sys.stderr,
+        )

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mspr_ros.cli.camera_arguments import tell_missing_intrinsics
 from mspr_ros.cli.evaluate_frames import (
     ask_unknown,
     check_images,
     choose_split,
     choose_unknown,
+    load_datasets,
     report_unknown,
 )
 from mspr_ros.errors import MsprError
@@ -101,7 +103,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluate, print the table and write the report."""
     _check(args)
-    from mspr_ros.data.dataset import Dataset
     from mspr_ros.evaluation.confusion import cluster_confusions
     from mspr_ros.evaluation.evaluate import summarize_groups
     from mspr_ros.evaluation.judging import Centroids
@@ -110,12 +111,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     localizer = Localizer.load(args.bundle, device=args.device, tta=args.tta)
     check_oracles(localizer, args.oracle)
-    whole = [Dataset.load(folder) for folder in args.datasets]
+    whole = load_datasets(args.datasets)
     chosen = [choose_split(dataset, args.split) for dataset in whole]
     for dataset in chosen:
         dataset.scene_indices(localizer.metadata.scene_names)  # refuses scenes it was not taught
         check_images(dataset)
-    strangers = [choose_unknown(folder, args.split, chosen) for folder in args.unknown]
+        blind = sum(dataset.camera_of(frame) is None for frame in dataset.frames)
+        remedy = f"import {dataset.name} again with a calibration"
+        tell_missing_intrinsics(localizer.metadata, blind, len(dataset.frames), remedy)
+    strangers = [
+        choose_unknown(dataset, args.split, chosen) for dataset in load_datasets(args.unknown)
+    ]
     centroids = Centroids.of_network(localizer.network, localizer.metadata.scene_names)
     results = _localize(localizer, chosen, centroids, args.batch_size)
     baseline, note = _baseline(args, localizer, whole, chosen)

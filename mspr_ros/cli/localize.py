@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mspr_ros.cli.camera_arguments import add_camera_arguments, camera_finder
+from mspr_ros.cli.camera_arguments import (
+    add_camera_arguments,
+    camera_finder,
+    tell_missing_intrinsics,
+)
 from mspr_ros.errors import ImageError, MsprError
 
 if TYPE_CHECKING:
@@ -50,6 +54,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     camera_of = camera_finder(args)
     localizer = Localizer.load(args.bundle, device=args.device)
+    num_blind = 0 if args.camera_info or args.intrinsics else len(args.images)
+    remedy = "give --camera-info or --intrinsics"
+    tell_missing_intrinsics(localizer.metadata, num_blind, len(args.images), remedy)
     rows = []
     for path in tqdm(args.images, desc="localizing", unit="image", disable=None, leave=False):
         rows.append(_localize(localizer, path, camera_of))

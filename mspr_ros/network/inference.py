@@ -49,7 +49,7 @@ def prepare_for_inference(network: PoseRegressor, height: int, width: int) -> Po
         for name in ("position_transformer", "orientation_transformer"):
             task = getattr(prepared, name)
             setattr(prepared, name, InferenceTransformer(task, tables.values()))
-    return prepared.requires_grad_(False).eval()
+    return prepared.eval()
 
 
 def _map_sizes(network: PoseRegressor, height: int, width: int) -> list[tuple[int, int]]:

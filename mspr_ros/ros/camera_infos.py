@@ -28,7 +28,7 @@ class CameraInfos:
 
     Args:
         rectified: The images are rectified: take P and no distortion.
-        wanted: Whether the bundle makes use of intrinsics at all.
+        wanted: Whether the bundle in use makes use of intrinsics at all; asked each time.
         grace_s: How long the first image of a frame waits for its CameraInfo.
         warn: Called once a frame when it is used without intrinsics.
         clock_s: Monotonic seconds; tests put in their own.
@@ -37,7 +37,7 @@ class CameraInfos:
     def __init__(
         self,
         rectified: bool,
-        wanted: bool,
+        wanted: Callable[[], bool],
         grace_s: float,
         warn: Callable[[str], None],
         clock_s: Callable[[], float] = time.monotonic,
@@ -70,7 +70,7 @@ class CameraInfos:
     def is_ready(self, frame_id: str) -> bool:
         """Say whether an image of this frame may be used now, with or without intrinsics."""
         with self._lock:
-            if not self._wanted or frame_id in self._cameras:
+            if not self._wanted() or frame_id in self._cameras:
                 return True
             now = self._clock_s()
             waited_s = now - self._first_asked_s.setdefault(frame_id, now)
@@ -81,11 +81,13 @@ class CameraInfos:
         """Give the camera of an image.
 
         Returns:
-            None if none is known.
+            None if none is known, or none wanted.
 
         Raises:
             ImageError: If the camera is known but of another size than the image.
         """
+        if not self._wanted():
+            return None
         with self._lock:
             camera = self._cameras.get(frame_id)
             is_new = frame_id not in self._warned
@@ -93,7 +95,7 @@ class CameraInfos:
                 self._warned[frame_id] = None
                 keep_newest(self._warned)
         if camera is None:
-            if is_new and self._wanted:
+            if is_new:
                 self._warn(
                     f"no usable camera_info for frame '{frame_id}': images are only resized, not "
                     "warped to the bundle's camera, which costs accuracy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from rclpy.node import Node
 
 from mspr_ros.errors import MsprError
+from mspr_ros.memory import is_out_of_gpu_memory
 from mspr_ros.ros.frames import LocalizerLike
 from mspr_ros.ros.parameter_specs import NodeParameters
 from mspr_ros.ros.resources import shared_path
@@ -48,8 +50,9 @@ class BundleLoader:
         try:
             localizer = self._load(arguments)
         except Exception as error:
-            if arguments["device"] == "cpu" or not is_out_of_memory(error):
+            if arguments["device"] == "cpu" or not is_out_of_gpu_memory(error):
                 raise
+            release_gpu_memory(error)
             return self._on_cpu(arguments, error)
         self.fallback = ""
         return localizer
@@ -73,7 +76,8 @@ class BundleLoader:
             f"GPU, then call ~/reload ({reason})"
         )
         self._node.get_logger().error(self.fallback)
-        return self._load({**arguments, "device": "cpu"})
+        # Not every processor has the precision of the GPU.
+        return self._load({**arguments, "device": "cpu", "precision": "auto"})
 
     def _arguments(self) -> dict[str, Any]:
         bundle = self._parameters["bundle"]
@@ -99,19 +103,15 @@ def _without_bundle(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name != "bundle"}
 
 
-def release_gpu_memory() -> None:
-    """Give back what torch keeps of the GPU's memory without using it."""
+def release_gpu_memory(error: Exception) -> None:
+    """Give back what a failed computation held of the GPU's memory.
+
+    Args:
+        error: What it raised; the variables of its frames are let go.
+    """
+    traceback.clear_frames(error.__traceback__)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Say whether a GPU had no room: torch's own error, or that of a library it calls."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and (
-        "ALLOC_FAILED" in str(error) or "CUDA out of memory" in str(error)
-    )
 
 
 def one_line(error: Exception) -> str:

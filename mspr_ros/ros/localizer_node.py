@@ -27,6 +27,7 @@ from std_srvs.srv import Trigger
 
 from mspr_ros.errors import ImageError
 from mspr_ros.localizer import Localizer
+from mspr_ros.memory import is_out_of_gpu_memory
 from mspr_ros.network.backbone import import_timm
 from mspr_ros.ros.assembly import build_pipeline
 from mspr_ros.ros.camera_infos import CameraInfos
@@ -35,13 +36,7 @@ from mspr_ros.ros.conversions import ns_from_stamp
 from mspr_ros.ros.diagnostics import FrameStatistics
 from mspr_ros.ros.frame_sets import num_frames
 from mspr_ros.ros.frames import Frame, LocalizerLike, OneShot
-from mspr_ros.ros.loading import (
-    BundleLoader,
-    LocalizerFactory,
-    is_out_of_memory,
-    one_line,
-    release_gpu_memory,
-)
+from mspr_ros.ros.loading import BundleLoader, LocalizerFactory, one_line, release_gpu_memory
 from mspr_ros.ros.outputs import PoseOutputs
 from mspr_ros.ros.parameter_specs import NodeParameters
 from mspr_ros.ros.parameters import LOCALIZER_PARAMETERS
@@ -201,7 +196,7 @@ class LocalizerNode(WithoutQosEvents, TransitionsRefused, LifecycleNode):
         self._infos = {
             name: CameraInfos(
                 rectified=topics.is_rectified,
-                wanted=localizer.metadata.preprocess.virtual_camera is not None,
+                wanted=self._wants_intrinsics,
                 grace_s=CAMERA_INFO_GRACE_S,
                 warn=lambda text: self._warn(text, text),
             )
@@ -219,6 +214,12 @@ class LocalizerNode(WithoutQosEvents, TransitionsRefused, LifecycleNode):
             statistics=self._statistics,
             warn=self._warn,
         )
+
+    def _wants_intrinsics(self) -> bool:
+        pipeline = self._pipeline
+        if pipeline is None:
+            return False
+        return pipeline.localizer.metadata.preprocess.virtual_camera is not None
 
     def _subscribe(self) -> CameraSubscriptions:
         parameters = self._settings
@@ -333,7 +334,7 @@ class LocalizerNode(WithoutQosEvents, TransitionsRefused, LifecycleNode):
     def _frame_failed(self, error: Exception) -> None:
         if not self.context.ok():
             return  # shutting down: the publishers are gone
-        if is_out_of_memory(error) and self._go_on_on_cpu(error):
+        if is_out_of_gpu_memory(error) and self._go_on_on_cpu(error):
             return
         detail = "".join(traceback.format_exception(error))
         self._warn("failed", f"image not answered: {one_line(error)}\n{detail}")
@@ -353,7 +354,7 @@ class LocalizerNode(WithoutQosEvents, TransitionsRefused, LifecycleNode):
                 self._failure = f"GPU out of memory, and the CPU cannot take over: {reason}"
                 self.get_logger().error(self._failure)
             self._answering = failed = None
-        release_gpu_memory()  # what the old network leaves there is of use to others
+        release_gpu_memory(error)  # the old network's: others have a use for it
         return True
 
     def _age_ms(self, stamp: Any) -> float:

@@ -24,7 +24,7 @@ LOCALIZER_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "precision",
         "auto",
-        "Numbers the network computes with; auto takes what suits the device.",
+        "Numbers the network computes with; auto: fp32 in torch, and what an export holds.",
         read_only=True,
     ),
     ParameterSpec(

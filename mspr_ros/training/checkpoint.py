@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from mspr_ros.config import to_mapping
 from mspr_ros.errors import CheckpointError
-from mspr_ros.training.failures import is_out_of_memory
+from mspr_ros.memory import is_out_of_memory
+from mspr_ros.training.configuration import TrainConfig
 
 # Settings that change how a run gets to its result, not the result.
 _MAY_CHANGE = (
@@ -116,6 +118,9 @@ def check_same_run(
 ) -> None:
     """Refuse a checkpoint of another run.
 
+    A key that the checkpoint's configuration lacks, for it is older than the key, had its
+    default.
+
     Args:
         path: Where it came from, for the message.
         state: The checkpoint.
@@ -125,9 +130,8 @@ def check_same_run(
     Raises:
         CheckpointError: If configuration or data differ in what changes the result.
     """
-    changed = [
-        key for key in config if key not in _MAY_CHANGE and config[key] != state["config"].get(key)
-    ]
+    before = _filled(state["config"], to_mapping(TrainConfig(datasets=("any",))))
+    changed = [key for key in config if key not in _MAY_CHANGE and config[key] != before[key]]
     if changed:
         raise CheckpointError(
             f"{path} was made with another configuration ({', '.join(changed)} differ); "
@@ -135,6 +139,15 @@ def check_same_run(
         )
     if state["data_hash"] != data_hash:
         raise CheckpointError(f"{path} was made from other data; start a new run")
+
+
+def _filled(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Add to nested mappings what they lack of the defaults."""
+    filled = {**defaults, **values}
+    for key, default in defaults.items():
+        if isinstance(default, dict) and isinstance(filled[key], dict):
+            filled[key] = _filled(filled[key], default)
+    return filled
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -13,14 +13,8 @@ import torch
 from safetensors import SafetensorError
 
 from mspr_ros.errors import MsprError
+from mspr_ros.memory import is_out_of_memory
 from mspr_ros.training.configuration import TrainConfig
-
-_OUT_OF_MEMORY_TEXTS = (
-    "can't allocate memory",  # torch's allocator on the CPU
-    "not enough memory",
-    "out of memory",  # the CUDA driver, cuDNN
-    "Insufficient memory",  # OpenCV
-)
 
 
 class OutOfMemory(MsprError):
@@ -33,11 +27,11 @@ class BadNumbers(MsprError):
 
 @contextmanager
 def told_in_one_line(config: TrainConfig, run: Path, device: torch.device) -> Iterator[None]:
-    """Turn a lack of memory, and files that cannot be written, into errors with a remedy.
+    """Turn a lack of memory, and files that cannot be used, into errors with a remedy.
 
     Raises:
         OutOfMemory: With the settings to lower and their values.
-        MsprError: If a file of the run cannot be written.
+        MsprError: If a file cannot be read or written.
     """
     try:
         yield
@@ -51,18 +45,12 @@ def told_in_one_line(config: TrainConfig, run: Path, device: torch.device) -> It
             f"{config.num_workers}), and start again"
         ) from None
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        path = getattr(error, "filename", None) or run
         raise MsprError(
-            f"cannot write to {run}: {reason}; free space or make it writable, and go on with "
+            f"cannot read or write {path}: {reason}; free space or allow access, and go on with "
             "--resume"
         ) from None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell a lack of memory, on the CPU or a GPU, from any other error."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS)
 
 
 def keep_bad_batch(
