@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from mspr_ros.calibration.hypotheses import LEAST_PROBABILITY, PoseHypothesis, h
 from mspr_ros.calibration.signals import Signals, probabilities
 from mspr_ros.calibration.views import MAX_VIEWS, combine_views, view_rotations
 from mspr_ros.camera import CameraModel
+from mspr_ros.device import choose_device
 from mspr_ros.errors import ConfigError
 from mspr_ros.geometry import Array
-from mspr_ros.memory import is_out_of_gpu_memory
 from mspr_ros.network.regressor import Encoded, PoseRegressor
 from mspr_ros.preprocess import ImageU8, Preprocessor
 
@@ -298,42 +297,3 @@ class Localizer:
             calibrated=self.metadata.calibration is not None,
             known_score=float(assessment.known_score[row]) if finite else float("nan"),
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that exists.
-
-    A GPU that this torch was not built for is there but cannot compute: `auto` takes the CPU then,
-    with a warning.
-
-    Raises:
-        ConfigError: If it does not exist.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() and _gpu_computes() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"unknown device '{name}', expected auto, cpu or cuda") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"unknown device '{name}', expected auto, cpu or cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device '{name}' asked for, but torch sees {torch.cuda.device_count()} CUDA devices; "
-            "use auto or cpu"
-        )
-    return device
-
-
-def _gpu_computes() -> bool:
-    try:
-        torch.ones(1, device="cuda").add_(1.0).item()
-    except RuntimeError as error:
-        if is_out_of_gpu_memory(error):
-            return True  # it would, and whoever uses it has to tell
-        reason = str(error).partition("\n")[0]
-        warnings.warn(
-            f"torch cannot compute on the GPU, so the CPU is used: {reason}", stacklevel=3
-        )
-        return False
-    return True

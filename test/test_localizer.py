@@ -14,9 +14,10 @@ from mspr_ros import localizer as localizer_module
 from mspr_ros.backends.torch_backend import TorchBackend
 from mspr_ros.bundle import Bundle
 from mspr_ros.camera import CameraModel
+from mspr_ros.device import choose_device
 from mspr_ros.errors import ConfigError, ImageError
 from mspr_ros.geometry import invert_transform
-from mspr_ros.localizer import Localizer, choose_device
+from mspr_ros.localizer import Localizer
 
 CAMERA = CameraModel(128, 96, 100.0, 100.0, 63.5, 47.5)
 
@@ -114,7 +115,7 @@ def test_exported_networks_are_asked_on_the_cpu(
         return TorchBackend(loaded.network, size.height, size.width, device)
 
     monkeypatch.setattr(localizer_module, "choose_backend", choose)
-    monkeypatch.setattr(localizer_module, "_gpu_computes", lambda: True)
+    monkeypatch.setattr("mspr_ros.device._gpu_computes", lambda: True)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     localizer = Localizer.load(bundle, backend="onnxruntime")
     assert asked == [torch.device("cpu")] and localizer.device.type == "cpu"

@@ -28,9 +28,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 from test_ros_localizer import Robot, change_state, state
 
+from mspr_ros.device import is_out_of_gpu_memory, is_out_of_memory
 from mspr_ros.errors import BundleError
 from mspr_ros.localizer import PoseEstimate
-from mspr_ros.memory import is_out_of_gpu_memory, is_out_of_memory
 from mspr_ros.ros.loading import release_gpu_memory
 from mspr_ros.ros.localizer_node import LocalizerNode
 from mspr_ros.ros.running import EventHandler

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from rclpy.node import Node
 
+from mspr_ros.device import is_out_of_gpu_memory
 from mspr_ros.errors import MsprError
-from mspr_ros.memory import is_out_of_gpu_memory
 from mspr_ros.ros.frames import LocalizerLike
 from mspr_ros.ros.parameter_specs import NodeParameters
 from mspr_ros.ros.resources import shared_path

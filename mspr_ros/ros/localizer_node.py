@@ -25,9 +25,9 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
+from mspr_ros.device import is_out_of_gpu_memory
 from mspr_ros.errors import ImageError
 from mspr_ros.localizer import Localizer
-from mspr_ros.memory import is_out_of_gpu_memory
 from mspr_ros.network.backbone import import_timm
 from mspr_ros.ros.assembly import build_pipeline
 from mspr_ros.ros.camera_infos import CameraInfos

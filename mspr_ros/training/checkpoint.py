@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from mspr_ros.config import to_mapping
+from mspr_ros.device import is_out_of_memory
 from mspr_ros.errors import CheckpointError
-from mspr_ros.memory import is_out_of_memory
 from mspr_ros.training.configuration import TrainConfig
 
 # Settings that change how a run gets to its result, not the result.

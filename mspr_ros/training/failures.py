@@ -12,8 +12,8 @@ import cv2
 import torch
 from safetensors import SafetensorError
 
+from mspr_ros.device import is_out_of_memory
 from mspr_ros.errors import MsprError
-from mspr_ros.memory import is_out_of_memory
 from mspr_ros.training.configuration import TrainConfig
 
 
