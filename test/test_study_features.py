@@ -26,7 +26,7 @@ from mspr_ros.preprocess import PreprocessConfig, Preprocessor
 from mspr_ros.simulator.recording import pinhole, record
 from mspr_ros.simulator.world import World
 from mspr_ros.studies.features_findings import find, in_words, interval, is_told, tables
-from mspr_ros.studies.features_measuring import world_structures
+from mspr_ros.studies.features_measuring import _middle, _outlines, _seen, world_structures
 
 PREPROCESSOR = Preprocessor(PreprocessConfig(width=96, height=64, resize_shorter_px=0))
 RNG = np.random.default_rng(0)
@@ -124,6 +124,26 @@ def test_planes_come_from_the_simulators_own_geometry(tmp_path: Path) -> None:
     assert world_structures(dataset, dataset.frames[1], PREPROCESSOR) == {}
 
 
+def test_what_is_seen_is_told_given_the_distance_from_the_middle() -> None:
+    """A map and a structure that both follow the middle, and each other in nothing else."""
+    rng = np.random.default_rng(3)
+    middle = _middle((12, 16))
+    cells, central, own = middle + 0.1 * rng.normal(size=(3, 12, 16))
+    structures = {"middle": middle, "central": central, "own": own + 0.3 * (cells - middle)}
+    seen = _seen(cells, structures)
+    assert rank_correlation(cells, central) > 0.6 and abs(seen["central"]) < 0.2
+    assert seen["own"] == round(rank_correlation(cells, structures["own"], middle), 4)
+    assert seen["middle"] == round(rank_correlation(cells, middle), 4) > 0.6
+
+
+def test_outlines_lie_where_faces_meet_and_not_along_the_border() -> None:
+    faces = np.zeros((8, 10), dtype=int)
+    faces[:, 5:] = 1
+    found = _outlines(faces)
+    assert found[:, 3:7].all() and not found[:, :3].any() and not found[:, 7:].any()
+    np.testing.assert_array_equal(_outlines(faces.T), found.T)
+
+
 def look(position: np.ndarray, orientation: np.ndarray, corners: tuple[float, float]) -> Any:
     """Make a record of a frame, with given maps and correlations with corners."""
     maps = {"position": position.tolist(), "orientation": orientation.tolist()}
@@ -206,3 +226,10 @@ def test_the_study_runs_on_bundles(tmp_path: Path) -> None:
     other = make_tiny_bundle(tmp_path / "other", scenes=("cellar", "attic"))
     refused = ["study", "features", str(dataset), "-o", str(tmp_path / "no"), "--device", "cpu"]
     assert mspr([*refused, "--per-scene", "1", "--bundle", str(other)]) == 1
+
+
+def test_fewer_than_one_frame_or_step_is_refused_early(tmp_path: Path, capsys) -> None:
+    command = ["study", "features", str(tmp_path / "none"), "-o", str(tmp_path / "out")]
+    for option in ("--per-scene", "--steps"):
+        assert mspr([*command, option, "0"]) == 1
+        assert "must be at least 1" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
@@ -208,20 +209,36 @@ def world_structures(
     normals = np.array([face.normal for face in world.scene(frame.scene).faces])
     # The last entry answers index -1: pixels that show nothing.
     steepness = np.append(np.abs(normals[:, 2]), 0.7)[view.index]
-    outline = np.zeros(view.index.shape, dtype=bool)
-    for axis in (0, 1):
-        for shift in range(-_OUTLINE_PX, _OUTLINE_PX + 1):
-            outline |= np.roll(view.index, shift, axis=axis) != view.index
     return {
-        "outlines": outline.astype(np.float64),
+        "outlines": _outlines(view.index).astype(np.float64),
         "level faces": (steepness > _LEVEL).astype(np.float64),
         "upright faces": (steepness < _UPRIGHT).astype(np.float64),
         "nearness": view.inverse_depth.astype(np.float64),
     }
 
 
+def _outlines(faces: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Mark the pixels from which another face is at most `_OUTLINE_PX` away along an axis.
+
+    Args:
+        faces: (h, w) the number of the face that each pixel shows.
+    """
+    found = np.zeros(faces.shape, dtype=bool)
+    for own, marks in ((faces, found), (faces.T, found.T)):  # views: marks stay in `found`
+        for shift in range(1, _OUTLINE_PX + 1):
+            differs = own[shift:] != own[:-shift]
+            marks[shift:] |= differs
+            marks[:-shift] |= differs
+    return found
+
+
 def _seen(cells: Array, structures: dict[str, Array]) -> dict[str, float]:
-    return {name: round(rank_correlation(cells, values), 4) for name, values in structures.items()}
+    """Correlate a map with every structure, given the distance from the middle; `middle` plain."""
+    seen = {}
+    for name, values in structures.items():
+        given = None if name == "middle" else structures["middle"]
+        seen[name] = round(rank_correlation(cells, values, given), 4)
+    return seen
 
 
 def _middle(grid: tuple[int, int]) -> Array:
