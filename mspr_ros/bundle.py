@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 import tempfile
 from dataclasses import dataclass, field
 from importlib import metadata as importlib_metadata
@@ -160,7 +159,7 @@ def save_bundle(
     """Write a bundle folder; an existing bundle there is replaced as a whole.
 
     Args:
-        folder: Where; its parent must exist.
+        folder: Where; its parent must exist. Of a link, the folder it leads to is replaced.
         network: Its tensors are written as they stand.
         metadata: Library versions are filled in.
         half_precision: Store floating-point parameters as fp16 (they are read back as fp32);
@@ -170,6 +169,9 @@ def save_bundle(
     Raises:
         BundleError: If the folder holds other files, or a number is not finite.
     """
+    if folder.is_file():
+        raise BundleError(f"{folder} is a file; a bundle is a folder, name another place")
+    folder = folder.resolve()
     if folder.exists() and any(
         file.name not in (WEIGHTS_FILE, METADATA_FILE, PROTOTYPES_FILE)
         for file in folder.iterdir()
@@ -194,9 +196,20 @@ def save_bundle(
         (partial / METADATA_FILE).write_text(text, encoding="utf-8")
         if prototypes is not None:
             (partial / PROTOTYPES_FILE).write_bytes(_prototype_bytes(prototypes))
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        _replace(folder, partial, Path(temporary) / "before")
+
+
+def _replace(folder: Path, new: Path, aside: Path) -> None:
+    """Move a new folder to where another may stand, which is moved aside and kept on failure."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    folder.rename(aside)
+    try:
+        new.rename(folder)
+    except BaseException:
+        aside.rename(folder)
+        raise
 
 
 @one_thread()
@@ -307,6 +320,8 @@ def load_metadata(folder: Path) -> BundleMetadata:
         BundleError: If it is missing, damaged or of another version.
     """
     path = folder / METADATA_FILE
+    if folder.is_file():
+        raise BundleError(f"{folder} is a file; give the bundle's folder, {folder.parent}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -15,6 +15,9 @@ from mspr_ros.errors import ImageError
 from mspr_ros.geometry import Array
 
 ImageU8 = npt.NDArray[np.uint8]
+# A picture that is longer than this many times its shorter side is no camera's, and resized by its
+# shorter side it would fill the memory.
+MAX_ASPECT = 50
 
 
 @dataclass(frozen=True)
@@ -92,23 +95,41 @@ class Preprocessor:
             (config.height, config.width, 3) uint8.
 
         Raises:
-            ImageError: If the picture is empty, not RGB uint8, or not of the camera's size.
+            ImageError: If the picture is empty, not RGB uint8, not of the camera's size, longer
+                than `MAX_ASPECT` times its shorter side, or too large for OpenCV.
         """
         if image_rgb_u8.ndim != 3 or image_rgb_u8.shape[2] != 3 or image_rgb_u8.size == 0:
             raise ImageError(f"expected an RGB image (H, W, 3), got shape {image_rgb_u8.shape}")
         if image_rgb_u8.dtype != np.uint8:
             raise ImageError(f"expected uint8 pixels, got {image_rgb_u8.dtype}")
+        try:
+            return self._seen(image_rgb_u8, camera, R_cam_virtual, focal_factor)
+        except cv2.error as error:
+            height, width = image_rgb_u8.shape[:2]
+            raise ImageError(
+                f"OpenCV cannot warp or resize a picture of {width}x{height} pixels, make it "
+                f"smaller: {error.err or error}"
+            ) from None
+
+    def _seen(
+        self,
+        image: ImageU8,
+        camera: CameraModel | None,
+        R_cam_virtual: Array | None,
+        focal_factor: float,
+    ) -> ImageU8:
+        """Do as `geometric` does, with a picture that is one."""
         virtual = self.config.virtual_camera
         if virtual and camera:
             if focal_factor != 1.0:
                 virtual = replace(
                     virtual, fx=virtual.fx * focal_factor, fy=virtual.fy * focal_factor
                 )
-            return warp_to_virtual(image_rgb_u8, camera, virtual, R_cam_virtual, self._fill)
+            return warp_to_virtual(image, camera, virtual, R_cam_virtual, self._fill)
         if R_cam_virtual is not None:
             raise ImageError("turning the virtual camera needs a virtual camera and intrinsics")
         return resize_and_cut(
-            image_rgb_u8, self.config.width, self.config.height, self.config.resize_shorter_px
+            image, self.config.width, self.config.height, self.config.resize_shorter_px
         )
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
@@ -147,8 +168,16 @@ def resize_for_cut(
         height: Of the cut, in pixels.
         resize_shorter_px: New length of the shorter side; at least as much as the cut needs.
         enlarge: Whether a picture that is too small is enlarged, or left as it is.
+
+    Raises:
+        ImageError: If the picture is longer than `MAX_ASPECT` times its shorter side.
     """
     rows, columns = image.shape[:2]
+    if max(rows, columns) > MAX_ASPECT * min(rows, columns):
+        raise ImageError(
+            f"picture is {columns}x{rows}: no side may be longer than {MAX_ASPECT} times the "
+            "other; cut it first"
+        )
     scale = max(resize_shorter_px / min(rows, columns), width / columns, height / rows)
     size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
     if size == (columns, rows) or (scale >= 1.0 and not enlarge):
@@ -172,6 +201,9 @@ def resize_and_cut(
         height: Of the cut, in pixels.
         resize_shorter_px: New length of the shorter side; at least as much as the cut needs.
         offset: Where the cut lies, 0 to 1 along x and y; the default is the centre.
+
+    Raises:
+        ImageError: As `resize_for_cut`.
     """
     image = resize_for_cut(image, width, height, resize_shorter_px)
     left = round(offset[0] * (image.shape[1] - width))

@@ -54,6 +54,68 @@ def test_a_bundle_replaces_a_bundle_but_no_other_folder(tmp_path: Path) -> None:
         save_bundle(tmp_path / "b", bundle.network, bundle.metadata)
 
 
+def test_a_replaced_bundle_is_never_missing_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(make_tiny_bundle(tmp_path / "b"))
+    other = load_bundle(make_tiny_bundle(tmp_path / "other", seed=1))
+    steps: list[str] = []
+    rename = Path.rename
+
+    def watched(path: Path, target: Path) -> Path:
+        steps.append("rename")
+        return rename(path, target)
+
+    def removed(*args: object, **options: object) -> None:
+        steps.append("remove")
+
+    monkeypatch.setattr(Path, "rename", watched)
+    monkeypatch.setattr("shutil.rmtree", removed)
+    save_bundle(tmp_path / "b", other.network, other.metadata)
+    monkeypatch.undo()
+    # Nothing is removed before the new one stands: between the two is one rename.
+    assert steps[:2] == ["rename", "rename"]
+    assert load_bundle(tmp_path / "b").content_hash == other.content_hash != bundle.content_hash
+
+
+def test_a_bundle_that_cannot_be_replaced_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(make_tiny_bundle(tmp_path / "b"))
+    rename, renamed = Path.rename, []
+
+    def fail_once(path: Path, target: Path) -> Path:
+        renamed.append(target)
+        if len(renamed) == 2:  # the old one is aside
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
+    with pytest.raises(KeyboardInterrupt):
+        save_bundle(tmp_path / "b", bundle.network, bundle.metadata)
+    assert load_bundle(tmp_path / "b").content_hash == bundle.content_hash
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_link_to_a_bundle_stays_a_link(tmp_path: Path) -> None:
+    bundle = load_bundle(make_tiny_bundle(tmp_path / "b"))
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "current"
+    link.symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "weights.safetensors").unlink()
+    save_bundle(link, bundle.network, bundle.metadata)
+    assert link.is_symlink() and load_bundle(tmp_path / "b").content_hash == bundle.content_hash
+
+
+def test_a_file_is_no_bundle(tmp_path: Path) -> None:
+    folder = make_tiny_bundle(tmp_path / "b")
+    bundle = load_bundle(folder)
+    with pytest.raises(BundleError, match=r"bundle\.json is a file; give the .* folder, .*/b$"):
+        load_bundle(folder / "bundle.json")
+    with pytest.raises(BundleError, match="is a file; a bundle is a folder"):
+        save_bundle(folder / "bundle.json", bundle.network, bundle.metadata)
+
+
 def test_missing_folder_and_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"bundle\.json is missing"):
         load_bundle(tmp_path / "nothing")

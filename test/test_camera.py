@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mspr_ros.camera import CameraModel, VirtualCamera, warp_to_virtual
+from mspr_ros.camera import (
+    CameraModel,
+    VirtualCamera,
+    fitting_virtual_camera,
+    pixel_rays,
+    warp_to_virtual,
+)
 from mspr_ros.data.cameras import (
     camera_from_mapping,
     camera_to_mapping,
@@ -17,6 +24,7 @@ from mspr_ros.data.cameras import (
     read_camera_info,
 )
 from mspr_ros.errors import ConfigError, ImageError
+from mspr_ros.lens import fold_radius, lens
 
 PLAIN = CameraModel(320, 240, 260.0, 255.0, 158.3, 121.7)
 CAMERAS = {
@@ -36,6 +44,9 @@ CAMERAS = {
     ),
     "equidistant": dataclasses.replace(
         PLAIN, distortion_model="equidistant", distortion=(0.05, -0.02, 0.01, -0.003)
+    ),
+    "equidistant zeros": dataclasses.replace(
+        PLAIN, distortion_model="equidistant", distortion=(0.0, 0.0, 0.0, 0.0)
     ),
 }
 VIRTUAL = VirtualCamera(200.0, 205.0, 79.0, 64.2, 160, 128)
@@ -244,6 +255,12 @@ projection_matrix: {rows: 3, cols: 4, data: [260, 0, 158.3, 0, 0, 255, 121.7, 0,
     path = tmp_path / "front.yaml"
     path.write_text(text)
     assert read_camera_info(path) == CAMERAS["plumb_bob"]
+    path.write_text(text.replace("plumb_bob", "''"))
+    assert read_camera_info(path) == CAMERAS["plumb_bob"]
+    fisheye = text.replace("plumb_bob", "fisheye")
+    for given in ("[0.0, 0, 0, 0]", "[]"):
+        path.write_text(re.sub(r"\[0\.2624.*\]", given, fisheye))
+        assert read_camera_info(path) == CAMERAS["equidistant zeros"]
     path.write_text(text.replace("camera_matrix", "matrix"))
     with pytest.raises(ImageError, match=r"front\.yaml is no camera_info file"):
         read_camera_info(path)
@@ -252,3 +269,122 @@ projection_matrix: {rows: 3, cols: 4, data: [260, 0, 158.3, 0, 0, 255, 121.7, 0,
         read_camera_info(path)
     with pytest.raises(ConfigError, match="cannot read"):
         read_camera_info(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("plumb_bob", [0, 0, 0, 0, 0]), ("none", ())),
+        (("", [0.1, 0, 0, 0]), ("plumb_bob", (0.1, 0.0, 0.0, 0.0))),
+        (("", []), ("none", ())),
+        (("fisheye", [0.1, 0, 0, 0]), ("equidistant", (0.1, 0.0, 0.0, 0.0))),
+        (("equidistant", []), ("equidistant", (0.0, 0.0, 0.0, 0.0))),
+        (("brown", [0.1]), ("brown", (0.1,))),
+    ],
+)
+def test_lenses_as_others_name_them(given, expected) -> None:
+    assert lens(*given) == expected
+
+
+def test_coefficients_may_be_any_sequence() -> None:
+    bent = CAMERAS["plumb_bob 4"]
+    for given in (list(bent.distortion), np.array(bent.distortion)):
+        camera = dataclasses.replace(PLAIN, distortion_model="plumb_bob", distortion=given)
+        assert camera == bent and hash(camera) == hash(bent)
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_rays_of_pixels_undo_the_lens(name: str) -> None:
+    camera = CAMERAS[name]
+    points = np.random.default_rng(0).uniform([-0.4, -0.3, 1], [0.4, 0.3, 1], (50, 3))
+    expected = points / np.linalg.norm(points, axis=1, keepdims=True)
+    np.testing.assert_allclose(pixel_rays(camera, project(camera, points)), expected, atol=1e-6)
+
+
+def test_where_a_lens_folds() -> None:
+    # d/dr of r + k1 r^3 vanishes there.
+    assert fold_radius("plumb_bob", (-0.3, 0.0, 0.0, 0.0)) == pytest.approx(0.9**-0.5, abs=1e-3)
+    # r / (1 + r^2) has its top at 1; with a pole at 2 nothing turns back before.
+    for k4, expected in ((1.0, 1.0), (-0.25, 2.0)):
+        found = fold_radius("rational_polynomial", (0.0, 0.0, 0.0, 0.0, 0.0, k4, 0.0, 0.0))
+        assert found == pytest.approx(expected, abs=1e-3)
+    # d/dt of t + k1 t^3 vanishes at this angle.
+    fisheye = fold_radius("equidistant", (-0.3, 0.0, 0.0, 0.0))
+    assert np.arctan(fisheye) == pytest.approx(0.9**-0.5, abs=1e-3)
+    for model, first in (("plumb_bob", 0.1), ("plumb_bob", 0.0), ("equidistant", 0.0)):
+        assert fold_radius(model, (first, 0.0, 0.0, 0.0)) == np.inf
+    assert fold_radius("none", ()) == np.inf
+
+
+@pytest.mark.parametrize("yaw_deg", [0.0, 25.0])
+@pytest.mark.parametrize(
+    ("model", "coefficients"),
+    [
+        ("plumb_bob", (-0.3, 0.0, 0.0, 0.0)),
+        ("rational_polynomial", (-0.3, *[0.0] * 7)),
+    ],
+)
+def test_past_a_fold_stands_the_fill(model: str, coefficients: tuple, yaw_deg: float) -> None:
+    camera = CameraModel(320, 240, 200.0, 200.0, 159.5, 119.5, model, coefficients)
+    wide = VirtualCamera(50.0, 50.0, 79.5, 59.5, 160, 120)
+    R_cam_virtual = Rotation.from_euler("y", yaw_deg, degrees=True).as_matrix()
+    white = np.full((240, 320, 3), 255, np.uint8)
+    given = R_cam_virtual if yaw_deg else None
+    seen = warp_to_virtual(white, camera, wide, given, fill=(10, 20, 30))[..., 0] > 10
+    pixels = np.dstack([grid(160, 120), np.ones((120, 160))])
+    rays = pixels @ np.linalg.inv(wide.K).T @ R_cam_virtual.T
+    radius = np.hypot(rays[..., 0], rays[..., 1]) / rays[..., 2]
+    source = source_pixels(camera, wide, R_cam_virtual)
+    ghosts = np.all((source >= 0) & (source <= [319, 239]), axis=-1) & (radius > 1.06)
+    assert ghosts.sum() > 500  # there they would be
+    assert not seen[ghosts].any() and seen[radius < 0.6].all()
+
+
+def test_without_a_fold_in_view_the_maps_are_opencvs() -> None:
+    folding = dataclasses.replace(
+        PLAIN, distortion_model="plumb_bob", distortion=(-0.3, 0.0, 0.0, 0.0)
+    )
+    for camera in (folding, *CAMERAS.values()):
+        if camera.distortion_model == "equidistant":
+            continue
+        args = (camera.K, np.array(camera.distortion), None, VIRTUAL.K, (160, 128))
+        maps = cv2.initUndistortRectifyMap(*args, cv2.CV_16SC2)
+        expected = cv2.remap(picture(camera), *maps, cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(warp_to_virtual(picture(camera), camera, VIRTUAL), expected)
+
+
+def half_view_deg(camera: CameraModel) -> float:
+    virtual = fitting_virtual_camera([camera], 160, 320)  # so high that the width decides
+    return float(np.degrees(np.arctan(80.0 / virtual.fx)))
+
+
+def test_the_fitted_virtual_camera_of_a_distorted_lens() -> None:
+    assert fitting_virtual_camera([PLAIN], 320, 240).fx == min(260.0, 255.0)
+    assert fitting_virtual_camera([PLAIN, CAMERAS["equidistant"]], 320, 240).fx < 255.0
+    # The radius of an ideal fisheye is an angle: 160 pixels are 160 / 200 of a radian.
+    fisheye = CameraModel(
+        320, 240, 200.0, 200.0, 159.5, 119.5, "equidistant", (0.0, 0.0, 0.0, 0.0)
+    )
+    assert half_view_deg(fisheye) == pytest.approx(np.degrees(0.8), abs=1e-3)
+    # What lies on the virtual camera's border is on the lens's border, cx beside the middle.
+    barrel = CameraModel(320, 240, 200.0, 200.0, 150.0, 119.5, "plumb_bob", (-0.25, 0.06, 0, 0))
+    middle = pixel_rays(barrel, [[-0.5, 119.5], [319.5, 119.5]])
+    width = np.diff(middle[:, 0] / middle[:, 2])[0]
+    assert fitting_virtual_camera([barrel], 320, 240).fx == pytest.approx(320 / width, rel=1e-4)
+    # 160 pixels would be 92 degrees; twice the focal length is past where the polynomial is at 60.
+    for wide in (
+        dataclasses.replace(fisheye, fx=100.0, fy=100.0),
+        dataclasses.replace(barrel, fx=80.0, fy=80.0, cx=159.5),
+    ):
+        assert half_view_deg(wide) == pytest.approx(60.0, abs=1e-6)
+    fold = dataclasses.replace(barrel, fx=130.0, fy=130.0, cx=159.5, distortion=(-0.3, 0, 0, 0))
+    assert half_view_deg(fold) == pytest.approx(np.degrees(np.arctan(0.9**-0.5)), abs=0.05)
+
+
+def test_pictures_too_long_for_a_warp_are_refused() -> None:
+    camera = CameraModel(33000, 4, 90.0, 90.0, 16500.0, 2.0)
+    with pytest.raises(ImageError, match="image is 33000x4: no side may be longer than 32766"):
+        warp_to_virtual(np.zeros((4, 33000, 3), np.uint8), camera, VIRTUAL)
+    # Averaged before the warp it is short enough.
+    longer = dataclasses.replace(camera, fx=450.0, fy=450.0)
+    assert warp_to_virtual(np.zeros((4, 33000, 3), np.uint8), longer, VIRTUAL).shape[0] == 128

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mspr_ros.camera import VirtualCamera, warp_to_virtual
+from mspr_ros.camera import CameraModel, VirtualCamera, warp_to_virtual
 from mspr_ros.data.camera_info import camera_from_info
 
 WIDTH, HEIGHT = 320, 240
@@ -102,3 +102,16 @@ def test_a_rectified_picture_is_not_rectified_twice() -> None:
     rectified = colours((u - message.p[2]) / message.p[0], (v - message.p[6]) / message.p[5])
     assert difference(rectified, message, rectified=True) < 1.5
     assert difference(rectified, message) > 5.0
+
+
+@pytest.mark.parametrize("name", ["equidistant", "fisheye"])
+@pytest.mark.parametrize("d", [(0.0,) * 4, ()])
+def test_zeros_of_an_equidistant_lens_are_no_pinhole(name: str, d: tuple[float, ...]) -> None:
+    message = info("equidistant", d=d, distortion_model=name)
+    expected = CameraModel(
+        WIDTH, HEIGHT, 200.0, 205.0, 150.0, 110.0, "equidistant", (0.0, 0.0, 0.0, 0.0)
+    )
+    assert camera_from_info(message, rectified=False) == expected
+    assert expected.is_distorted
+    flat = camera_from_info(message, rectified=True)
+    assert flat is not None and not flat.is_distorted

@@ -303,3 +303,12 @@ def test_images_are_rgb_and_errors_are_told(tmp_path: Path) -> None:
     for name in ("bad.png", "empty.png", "none.png"):
         with pytest.raises(ImageError, match=name):
             read_image(tmp_path / name)
+
+
+def test_names_that_look_like_numbers_stay_texts(folder: Path, tmp_path: Path) -> None:
+    frame = Dataset.load(folder).frames[0]
+    first = dataclasses.replace(frame, scene="1e3", camera="2.5e1")
+    cameras = {"2.5e1": CAMERAS["rear"]}
+    write_dataset(tmp_path / "n", name="4e2", frames=[first], cameras=cameras, scenes=("1e3",))
+    again = Dataset.load(tmp_path / "n")
+    assert (again.name, again.scenes, list(again.cameras)) == ("4e2", ("1e3",), ["2.5e1"])

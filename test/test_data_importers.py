@@ -18,9 +18,11 @@ from mspr_ros.data.images import read_image
 from mspr_ros.data.importers import READERS, import_dataset
 from mspr_ros.data.recording import (
     ImportOptions,
+    make_frame,
     stamp_ns_from_text,
     synthetic_stamp_ns,
     trailing_number,
+    with_synthetic_stamps,
 )
 from mspr_ros.errors import DatasetError
 
@@ -389,6 +391,46 @@ def test_numbers_in_several_names_are_several_sequences(tmp_path: Path) -> None:
     assert found == [("img/image1", 8), ("img/image2", 8), ("img/image1", 9), ("east", 8)]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{1305031229 + i // 3}.{100000 + i}" for i in range(9)],
+        [f"{1305031229000000000 + 33000000 * i}" for i in range(9)],
+        [f"IMG_20230101_12{i:02}-00" for i in range(9)],
+        list("abcdefghi"),
+    ],
+    ids=["seconds", "nanoseconds", "a text for each", "no number"],
+)
+def test_times_in_names_of_labels_are_only_an_order(tmp_path: Path, names: list[str]) -> None:
+    source = tmp_path / "labels.csv"
+    order = np.random.default_rng(0).permutation(9)
+    rows = [f"chess,train,s,{names[i]}.png,{i},2,3,1,0,0,0" for i in order]
+    source.write_text(LABEL_HEADER + "\n".join(rows))
+    options = ImportOptions(poses_only=True, rate_hz=1.0)
+    import_dataset("labels", source, tmp_path / "d", options=options)
+    frames = Dataset.load(tmp_path / "d").frames
+    assert {frame.sequence for frame in frames} == {"s"}
+    assert [frame.stamp_ns // 10**9 - 1 for frame in frames] == order.tolist()
+
+
+@pytest.mark.parametrize("stem", ["frame-{:04}.png", "{}.528748.png", "1305031229{:09}.png"])
+def test_stamps_of_images_with_cameras_of_their_own(stem: str) -> None:
+    def stamps(cameras: list[str]) -> list[int]:
+        frames = [
+            make_frame("s", "", "q", 0, Path(stem.format(i)), (i, 0, 0), (0, 0, 0, 1), camera)
+            for i, camera in enumerate(cameras)
+        ]
+        found = with_synthetic_stamps(frames, 1.0)
+        stamp_of = {frame.position[0]: frame.stamp_ns // 10**9 - 1 for frame in found}
+        return [stamp_of[i] for i in range(len(cameras))]
+
+    assert stamps([""] * 6) == list(range(6))
+    assert stamps([f"camera{i}" for i in range(6)]) == list(range(6))
+    # Of a rig each camera counts on its own; numbers in the names count all the same.
+    rig = [0, 1, 2, 3, 4, 5] if "frame" in stem else [0, 0, 1, 1, 2, 2]
+    assert stamps(["left", "right"] * 3) == rig
+
+
 def test_command_line_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = make_seven_scenes(tmp_path / "chess", {"seq-01": (0, 1)})
     arguments = ["import", "7scenes", str(source), "-o", str(tmp_path / "d")]
@@ -422,6 +464,7 @@ def test_decimal_times_are_exact() -> None:
     assert trailing_number("frame-000012.color") == ("frame-", 12)
     assert trailing_number("image1_000056") == ("image1_", 56)
     assert trailing_number("picture") == ("picture", None)
+    assert trailing_number("1305031229.528748") == ("1305031229.528748", None)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the photographs of ../shared/data are not here")

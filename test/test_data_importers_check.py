@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from mspr_ros.camera import CameraModel
 from mspr_ros.cli.main import main
 from mspr_ros.data.check import check_dataset
-from mspr_ros.data.check_images import pixel_rays, rotation_misfit, rotations_read
+from mspr_ros.data.check_images import rotation_misfit, rotations_read
 from mspr_ros.data.check_poses import measure_poses
 from mspr_ros.data.dataset import Dataset, write_dataset
 from mspr_ros.data.images import read_image
@@ -188,18 +188,6 @@ def test_rays_of_an_orbit_decide_by_their_epipolar_planes() -> None:
     }
     assert min(misfits, key=lambda name: misfits[name]) == "as given"
     assert sorted(misfits.values())[1] - misfits["as given"] > 2.0
-
-
-def test_rays_of_pixels_undo_the_lens() -> None:
-    plain = pixel_rays([[79.5, 59.5], [199.5, 59.5]], CAMERA)
-    np.testing.assert_allclose(plain, [[0, 0, 1], [0.5**0.5, 0, 0.5**0.5]], atol=1e-12)
-    for model in ("plumb_bob", "equidistant"):
-        bent = CameraModel(160, 120, 120.0, 120.0, 79.5, 59.5, model, (0.1, 0.02, 0.001, 0.002))
-        ray = np.array([[[0.3, -0.2, 1.0]]])
-        project = cv2.fisheye.projectPoints if model == "equidistant" else cv2.projectPoints
-        pixel, _ = project(ray, np.zeros(3), np.zeros(3), bent.K, np.array(bent.distortion))
-        expected = ray[0, 0] / np.linalg.norm(ray)
-        np.testing.assert_allclose(pixel_rays(pixel, bent)[0], expected, atol=1e-6)
 
 
 def written(folder: Path, T_map_cam: np.ndarray, pictures: Path) -> Path:

@@ -203,6 +203,29 @@ def test_images_with_an_index_and_another_convention(tmp_path: Path) -> None:
     np.testing.assert_allclose(Dataset.load(tmp_path / "d").T_map_cam[0], T_map_cam, atol=1e-12)
 
 
+@pytest.mark.parametrize("convention", ["cam_from_map", "cambridge", "7scenes"])
+def test_images_between_two_poses_in_any_convention(tmp_path: Path, convention: str) -> None:
+    folder = tmp_path / "hall"
+    rows = []
+    for i, stamp in enumerate(("12.0", "12.1")):  # it turns on the spot, far from the origin
+        T_map_cam = np.eye(4)
+        T_map_cam[:3, :3] = Rotation.from_rotvec([0, 0, 0.2 * i]).as_matrix()
+        T_map_cam[:3, 3] = (60.0, 40.0, 1.0)
+        family = {"7scenes": "map_from_cam"}.get(convention, convention)
+        position, rotation = as_written(T_map_cam, family, "optical")
+        numbers = " ".join(map(repr, map(float, [*position, *rotation.as_quat()])))
+        rows.append(f"{stamp} {numbers}\n")
+    write_image(folder / "between.png")
+    (folder / "rgb.txt").write_text("12.05 between.png\n")
+    (folder / "trajectory.txt").write_text("".join(rows))
+    options = ImportOptions(convention=convention, max_gap_s=0.2)
+    import_dataset("images", folder, tmp_path / "d", options=options)
+    (frame,) = Dataset.load(tmp_path / "d").frames
+    np.testing.assert_allclose(frame.position, (60.0, 40.0, 1.0), atol=1e-9)
+    turn = Rotation.from_quat(frame.quat_xyzw).as_rotvec()
+    np.testing.assert_allclose(turn, [0, 0, 0.1], atol=1e-9)
+
+
 def test_image_folder_faults(tmp_path: Path) -> None:
     folder = tmp_path / "hall"
     folder.mkdir()

@@ -93,6 +93,7 @@ def test_cameras_of_frames_and_lenses(tmp_path: Path) -> None:
         ({"is_fisheye": True, "k4": 0.3}, ("equidistant", (0.1, 0.2, 0.0, 0.3))),
         ({"camera_model": "OPENCV_FISHEYE"}, ("equidistant", (0.1, 0.2, 0.0, 0.0))),
         ({"fl_x": 20, "k1": 0, "k2": 0}, ("none", ())),
+        ({"is_fisheye": True, "k1": 0, "k2": 0}, ("equidistant", (0.0, 0.0, 0.0, 0.0))),
         ({"w": 16, "h": 12, "k1": 0, "k2": 0}, ("none", ())),
     ]
     frames = []
@@ -106,7 +107,7 @@ def test_cameras_of_frames_and_lenses(tmp_path: Path) -> None:
         assert camera is not None
         assert (camera.distortion_model, camera.distortion) == (model, coefficients)
     cameras = [dataset.cameras[frame.camera] for frame in dataset.frames]
-    assert cameras[4].fx == 20 and cameras[4].fy == 20 and cameras[5].width == 16
+    assert cameras[4].fx == 20 and cameras[4].fy == 20 and cameras[6].width == 16
 
 
 def test_nerfstudio_splits_and_optical_axes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mspr_ros.data.dataset import Dataset, Frame
+from mspr_ros.data.importers import cut_test_blocks
 from mspr_ros.data.splits import Part, guarded_blocks, split_guarded
 from mspr_ros.errors import DatasetError
 
@@ -69,6 +71,35 @@ def test_blocks_are_spread_over_the_sequence() -> None:
     assert np.count_nonzero(parts == Part.VALIDATION) == 100
     assert np.count_nonzero(parts == Part.GUARD) == 100
     assert list(parts[78:92]) == [0, 0, *[2] * 10, 1, 1]
+
+
+@pytest.mark.parametrize("offset_ms", [0, 3, 40])
+def test_guards_are_counted_in_instants_of_a_rig(offset_ms: int) -> None:
+    one = np.arange(60) * 100_000_000
+    options = {"num_blocks": 1, "fraction": 0.2, "guard_frames": 5}
+    expected = guarded_blocks(one, **options)
+    stamps = np.concatenate([one + camera * offset_ms * 1_000_000 for camera in range(2)])
+    cameras = ["left"] * 60 + ["right"] * 60
+    parts = guarded_blocks(stamps, **options, cameras=cameras)
+    np.testing.assert_array_equal(parts, np.concatenate([expected, expected]))
+    late = guarded_blocks(stamps, **options, guard_s=0.75, cameras=cameras)
+    apart = stamps[late == Part.TRAIN][:, None] - stamps[late == Part.VALIDATION]
+    assert np.abs(apart).min() > 750_000_000
+
+
+def test_a_rig_is_cut_together() -> None:
+    frames = [
+        replace(frame, camera=camera, stamp_ns=frame.stamp_ns * 100_000_000 + offset_ns)
+        for camera, offset_ns in (("left", 0), ("right", 3_000_000))
+        for frame in recording("drive", 100)
+    ]
+    dataset = Dataset("d", Path("/d"), tuple(frames), scenes=("room",), splits=("train",))
+    _, validation = split_guarded(dataset, num_blocks=1, fraction=0.2, guard_frames=5)
+    cut = cut_test_blocks(tuple(frames), 0.2, 1, {})
+    for held_back in (validation.frames, [frame for frame in cut if frame.split == "test"]):
+        for camera in ("left", "right"):
+            numbers = [int(frame.image.stem) for frame in held_back if frame.camera == camera]
+            assert numbers == list(range(40, 60))
 
 
 def test_a_short_sequence_keeps_its_frames() -> None:

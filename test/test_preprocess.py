@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from mspr_ros.camera import CameraModel, VirtualCamera
-from mspr_ros.config import from_mapping, to_mapping
+from mspr_ros.config import dump_yaml, from_mapping, load_yaml, set_key, to_mapping
 from mspr_ros.errors import ConfigError, ImageError
 from mspr_ros.preprocess import PreprocessConfig, Preprocessor, resize_and_cut
 
@@ -105,6 +107,24 @@ def test_a_picture_of_another_size_than_its_camera_is_refused() -> None:
         Preprocessor(WARPING).geometric(smooth_picture(640, 480), camera)
 
 
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (52, 1)])
+def test_strips_are_refused(size: tuple[int, int]) -> None:
+    strip = np.zeros((size[1], size[0], 3), np.uint8)
+    with pytest.raises(ImageError, match="no side may be longer than 50 times the other"):
+        Preprocessor(PreprocessConfig()).geometric(strip)
+    longest = np.zeros((2, 100, 3), np.uint8)
+    assert Preprocessor(PreprocessConfig()).geometric(longest).shape == (224, 224, 3)
+
+
+def test_what_opencv_refuses_is_an_error_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        cv2.resize(np.zeros((0, 0, 3), np.uint8), (4, 4))
+
+    monkeypatch.setattr("mspr_ros.preprocess.resize_and_cut", refuse)
+    with pytest.raises(ImageError, match="OpenCV cannot warp or resize a picture of 64x48 pixels"):
+        Preprocessor(WARPING).geometric(smooth_picture(64, 48))
+
+
 def test_config_survives_being_written_and_read() -> None:
     assert from_mapping(PreprocessConfig, to_mapping(WARPING), "test") == WARPING
 
@@ -114,3 +134,24 @@ def test_all_problems_of_a_config_are_told_at_once() -> None:
         from_mapping(PreprocessConfig, {"widht": 3, "mean": "grey", "height": "tall"}, "test.yaml")
     for word in ("test.yaml", "widht", "mean", "height"):
         assert word in str(error.value)
+
+
+def test_numbers_of_yaml_1_2_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("a: 1e-4\nb: [2.5e3, -.5E2, 1E+3, 1.5]\nc: [1e, e4, 0x1e4, 1e4m, '1e4']\n")
+    values = load_yaml(path)
+    assert values["a"] == 1e-4 and values["b"] == [2500.0, -50.0, 1000.0, 1.5]
+    assert values["c"] == ["1e", "e4", 0x1E4, "1e4m", "1e4"]
+    set_key(values, "part.rate=3e-5")
+    assert values["part"] == {"rate": 3e-5}
+    path.write_text(dump_yaml(values))  # the text 1e4 stays one
+    assert load_yaml(path) == values
+
+
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    nan, inf = float("nan"), float("inf")
+    changed = {"mean": [0.5, nan, 0.5], "std": [1.0, 1.0, inf]}
+    with pytest.raises(ConfigError) as error:
+        from_mapping(PreprocessConfig, changed, "test.yaml")
+    assert "mean.1: expected a finite number (got nan)" in str(error.value)
+    assert "std.2: expected a finite number (got inf)" in str(error.value)

@@ -76,6 +76,9 @@ LENSES = {
     "equidistant": CameraModel(
         320, 240, 180.0, 181.0, 158.3, 121.1, "equidistant", (-0.02, 0.01, 0.001, 0.0)
     ),
+    "equidistant zeros": CameraModel(
+        320, 240, 180.0, 181.0, 158.3, 121.1, "equidistant", (0.0, 0.0, 0.0, 0.0)
+    ),
 }
 
 
@@ -89,7 +92,8 @@ def test_a_marker_appears_where_the_camera_matrix_says(lens, distance):
     image = Renderer(world_of(shapes), camera).render("test", T_map_cam)
     in_camera = (MARKERS_MAP - T_map_cam[:3, 3]) @ T_map_cam[:3, :3]
     coefficients = np.array(camera.distortion)
-    project = cv2.fisheye.projectPoints if lens == "equidistant" else cv2.projectPoints
+    fisheye = camera.distortion_model == "equidistant"
+    project = cv2.fisheye.projectPoints if fisheye else cv2.projectPoints
     args = (in_camera[:, None], np.zeros(3), np.zeros(3), camera.K, coefficients)
     expected = project(*args)[0].reshape(-1, 2)
     reach = round(0.1 * camera.fx / distance) + 2

@@ -252,7 +252,9 @@ def test_bad_arguments_of_the_command_are_told_in_one_line(tmp_path, capsys):
         (["--scenes", "cellar", "--frames", "4"], "cellar"),
         (["--frames", "2"], "too few"),
         (["--fov-deg", "200"], "field of view"),
-        (["--frames", "8", "--rate-hz", "0"], "rate_hz must be positive"),
+        (["--frames", "8", "--rate-hz", "0"], "--rate-hz must be positive"),
+        (["--frames", "8", "--rate-hz", "nan"], "--rate-hz must be positive"),
+        (["--frames", "4", "--scenes", "office,office"], "name every scene once"),
     ):
         assert main(start + words) == 1
         error = capsys.readouterr().err

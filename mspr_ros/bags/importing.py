@@ -20,7 +20,7 @@ from mspr_ros.data.frame import Frame, name_problem
 from mspr_ros.data.importers import ImportSummary, cut_test_blocks
 from mspr_ros.data.recording import make_frame
 from mspr_ros.data.selection import select
-from mspr_ros.data.writer import write_tables
+from mspr_ros.data.writer import file_name, write_tables
 from mspr_ros.errors import DatasetError, MsprError
 from mspr_ros.geometry import quat_xyzw_from_rotation
 
@@ -125,12 +125,12 @@ def _frames(
     positions = scan.T_map_cam[:, :3, 3]
     quats = quat_xyzw_from_rotation(scan.T_map_cam[:, :3, :3])
     chosen = select(options.selection, positions, quats, scan.sharpnesses, scan.left_out)
-    folder = Path("images", _file_name(scene), sequence)
+    folder = Path("images", file_name(scene), sequence)
     several = len(set(scan.frame_ids)) > 1
     frames: dict[int, Frame] = {}
     for index in chosen:
         stamp_ns = int(scan.stamps_ns[index])
-        image = (folder / _file_name(scan.frame_ids[index]) if several else folder) / str(stamp_ns)
+        image = (folder / file_name(scan.frame_ids[index]) if several else folder) / str(stamp_ns)
         where = (positions[index], quats[index])
         frame = make_frame(scene, split, sequence, stamp_ns, image, *where)
         frames[int(scan.ordinals[index])] = replace(frame, image=image)
@@ -156,7 +156,7 @@ def _sequence_names(paths: Sequence[Path]) -> list[str]:
     names: list[str] = []
     for path in paths:
         stem = path.absolute().name
-        base = name = _file_name(re.sub(r"(\.(bag|mcap|db3|active))+$", "", stem))
+        base = name = file_name(re.sub(r"(\.(bag|mcap|db3|active))+$", "", stem))
         number = 2
         while name in names:
             name, number = f"{base}-{number}", number + 1
@@ -168,10 +168,6 @@ def _state(path: Path) -> list[tuple[str, int, int]]:
     """Tell a bag's files from others: names, sizes and times of change."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]", "_", text).lstrip(".") or "_"
 
 
 def _add(left_out: dict[str, int], more: Mapping[str, int]) -> None:

@@ -14,8 +14,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from mspr_ros.data.frame import Frame, name_problem, pose_problem
-from mspr_ros.data.label_csv import CAM_FROM_MAP, numbered_sequences, quat_map_cam_xyzw
-from mspr_ros.data.recording import ImportOptions, Recording, joined, make_frame, read_lines
+from mspr_ros.data.label_csv import numbered_sequences, quat_map_cam_xyzw
+from mspr_ros.data.recording import (
+    CAM_FROM_MAP,
+    ImportOptions,
+    Recording,
+    joined,
+    make_frame,
+    read_lines,
+)
 from mspr_ros.errors import DatasetError
 
 _LISTS = {"train": "dataset_train.txt", "test": "dataset_test.txt"}

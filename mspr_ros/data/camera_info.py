@@ -6,9 +6,7 @@ import re
 from typing import Any
 
 from mspr_ros.camera import CameraModel
-
-# Names that drivers use for the distortion models of mspr_ros.camera.
-DISTORTION_NAMES = {"": "plumb_bob", "fisheye": "equidistant", "none": "none"}
+from mspr_ros.lens import lens
 
 
 def is_rectified_topic(topic: str) -> bool:
@@ -48,8 +46,7 @@ def camera_from_info(info: Any, rectified: bool) -> CameraModel | None:
         width, height = int(roi.width), int(roi.height)
         cx, cy = cx - roi.x_offset, cy - roi.y_offset
     bin_x, bin_y = max(1, int(info.binning_x)), max(1, int(info.binning_y))
-    distorted = not rectified and any(d)
-    model = DISTORTION_NAMES.get(info.distortion_model, str(info.distortion_model))
+    model, distortion = ("none", ()) if rectified else lens(str(info.distortion_model), d)
     return CameraModel(
         width=width // bin_x,
         height=height // bin_y,
@@ -58,6 +55,6 @@ def camera_from_info(info: Any, rectified: bool) -> CameraModel | None:
         # Pixel (0, 0) is a pixel's centre: half a pixel is not scaled.
         cx=(cx + 0.5) / bin_x - 0.5,
         cy=(cy + 0.5) / bin_y - 0.5,
-        distortion_model=model if distorted else "none",
-        distortion=tuple(d) if distorted else (),
+        distortion_model=model,
+        distortion=distortion,
     )

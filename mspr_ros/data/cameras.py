@@ -10,6 +10,7 @@ from typing import Any
 from mspr_ros.camera import CameraModel
 from mspr_ros.config import load_yaml
 from mspr_ros.errors import ImageError
+from mspr_ros.lens import lens
 
 _KEYS = ("width", "height", "model", "K", "distortion")
 
@@ -59,7 +60,7 @@ def read_camera_info(path: Path) -> CameraModel:
     try:
         size = (int(values["image_width"]), int(values["image_height"]))
         matrix = _numbers(values["camera_matrix"]["data"], "camera_matrix.data")
-        model = str(values.get("distortion_model") or values.get("camera_model") or "none")
+        model = str(values.get("distortion_model") or values.get("camera_model") or "")
         given = values.get("distortion_coefficients") or {"data": []}
         coefficients = _numbers(given["data"], "distortion_coefficients.data")
     except (KeyError, TypeError, ValueError) as error:
@@ -69,10 +70,8 @@ def read_camera_info(path: Path) -> CameraModel:
         ) from None
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
-    if not coefficients:
-        model = "none"
     try:
-        return _pinhole(size, matrix, model, coefficients)
+        return _pinhole(size, matrix, *lens(model, coefficients))
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from mspr_ros.camera import CameraModel
+from mspr_ros.camera import CameraModel, pixel_rays
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.data.images import read_image
 from mspr_ros.data.recording import AXES
@@ -161,7 +160,7 @@ def _matched_rays(dataset: Dataset, first: int, second: int) -> tuple[Array, Arr
             return None
         pixels = (np.array([point.pt for point in points]) + 0.5) / scale - 0.5
         camera = dataset.camera_of(frame) or _typical_camera(width, height)
-        features.append((pixel_rays(pixels, camera), descriptors))
+        features.append((pixel_rays(camera, pixels), descriptors))
     (rays_a, known_a), (rays_b, known_b) = features
     matches = cv2.BFMatcher().knnMatch(known_a, known_b, k=2)
     good = [
@@ -175,18 +174,6 @@ def _matched_rays(dataset: Dataset, first: int, second: int) -> tuple[Array, Arr
 def _typical_camera(width: int, height: int) -> CameraModel:
     focal = TYPICAL_FOCAL * max(width, height)
     return CameraModel(width, height, focal, focal, (width - 1) / 2.0, (height - 1) / 2.0)
-
-
-def pixel_rays(pixels: npt.ArrayLike, camera: CameraModel) -> Array:
-    """Give the unit rays (N, 3) of pixels (N, 2) in the camera's optical frame."""
-    points = np.asarray(pixels, dtype=np.float64).reshape(-1, 1, 2)
-    coefficients = np.array(camera.distortion)
-    if camera.distortion_model == "equidistant":
-        plane = cv2.fisheye.undistortPoints(points, camera.K, coefficients)
-    else:
-        plane = cv2.undistortPoints(points, camera.K, coefficients if camera.distortion else None)
-    rays = np.concatenate([plane.reshape(-1, 2), np.ones((len(points), 1))], axis=1)
-    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True), dtype=np.float64)
 
 
 def rotation_misfit(R_b_a: Array, rays_a: Array, rays_b: Array) -> float:

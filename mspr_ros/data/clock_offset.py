@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from mspr_ros.camera import CameraModel
+from mspr_ros.camera import CameraModel, pixel_rays
 from mspr_ros.errors import DatasetError
 from mspr_ros.geometry import Array
 
@@ -110,7 +110,7 @@ def rotation_between(
     kept &= np.linalg.norm((back - found).reshape(-1, 2), axis=1) < 0.5
     if np.count_nonzero(kept) < MIN_POINTS:
         return None
-    rays_first, rays_second = _rays(found[kept], camera), _rays(moved[kept], camera)
+    rays_first, rays_second = (pixel_rays(camera, points[kept]) for points in (found, moved))
     inside = np.ones(len(rays_first), dtype=bool)
     rotation = Rotation.identity()
     for _ in range(5):
@@ -121,17 +121,6 @@ def rotation_between(
     if float(np.median(error)) > INLIER_RAD:
         return None
     return np.asarray(rotation.as_rotvec(), dtype=np.float64)
-
-
-def _rays(points: npt.NDArray[np.float32], camera: CameraModel) -> Array:
-    """Give unit rays (N, 3) of pixels (N, 1, 2), the lens's distortion taken out."""
-    coefficients = np.array(camera.distortion, dtype=np.float64)
-    if camera.distortion_model == "equidistant":
-        flat = cv2.fisheye.undistortPoints(points, camera.K, coefficients)
-    else:
-        flat = cv2.undistortPoints(points, camera.K, coefficients if len(coefficients) else None)
-    rays = np.hstack([flat.reshape(-1, 2), np.ones((len(points), 1))])
-    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True), dtype=np.float64)
 
 
 def estimate_offset(

@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mspr_ros.data.frame import Frame
-from mspr_ros.data.label_csv import CONVENTIONS
 from mspr_ros.data.recording import (
-    CENTRE_AND_CAM_FROM_MAP,
     MAP_FROM_CAM,
     ImportOptions,
     Recording,
@@ -47,19 +45,15 @@ def read_image_folder(source: Path, options: ImportOptions) -> Recording:
     if not source.is_dir():
         raise DatasetError(f"{source} is not a folder of images")
     problems: list[str] = []
-    trajectory = read_trajectory(_trajectory_path(source, options), problems)
+    trajectory = _in_map(read_trajectory(_trajectory_path(source, options), problems), options)
     images = _timed_images(source, problems)
     scene = options.scene or source.absolute().name
     stamps_ns = np.array([stamp_ns for stamp_ns, _ in images], dtype=np.int64)
     positions, quats, valid = _poses(trajectory, stamps_ns, options)
-    convention = options.convention or MAP_FROM_CAM
-    if convention != CENTRE_AND_CAM_FROM_MAP:
-        convention = CONVENTIONS[convention]
     frames: list[Frame] = []
     for i in np.flatnonzero(valid):
-        T_file = transform_from_pose(positions[i], quats[i])
-        where = optical_pose(T_file, convention, options.axes or "optical")
         stamp_ns, image = images[int(i)]
+        where = (positions[i], quats[i])
         frames.append(make_frame(scene, options.split or "train", scene, stamp_ns, image, *where))
     reason = (
         f"{scene}: no two poses within {options.max_gap_s:g} s around the image, and none nearer "
@@ -82,6 +76,13 @@ def _trajectory_path(source: Path, options: ImportOptions) -> Path:
         f"no trajectory beside the images of {source} ({', '.join(TRAJECTORY_NAMES)}); name it "
         "with --trajectory FILE"
     )
+
+
+def _in_map(trajectory: Trajectory, options: ImportOptions) -> Trajectory:
+    """Turn a trajectory into `T_map_cam`: between inverses a camera would not move straight."""
+    T_file = transform_from_pose(trajectory.positions, trajectory.quats_xyzw)
+    where = optical_pose(T_file, options.convention or MAP_FROM_CAM, options.axes or "optical")
+    return Trajectory(trajectory.stamps_ns, *where)
 
 
 def _timed_images(folder: Path, problems: list[str]) -> list[tuple[int, Path]]:

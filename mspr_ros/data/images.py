@@ -1,4 +1,4 @@
-"""Read image files, and their size without decoding them."""
+"""Read image files, and their size."""
 
 from __future__ import annotations
 

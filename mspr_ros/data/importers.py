@@ -166,7 +166,8 @@ def cut_test_blocks(
     guards = 0
     for indices in indices_of.values():
         stamps = [frames[index].stamp_ns for index in indices]
-        parts = guarded_blocks(stamps, num_blocks=num_blocks, fraction=fraction)
+        cameras = [frames[index].camera for index in indices]
+        parts = guarded_blocks(stamps, num_blocks=num_blocks, fraction=fraction, cameras=cameras)
         for index, part in zip(indices, parts, strict=True):
             split_of[index] = {Part.VALIDATION: "test", Part.GUARD: "guard"}.get(part, "train")
             guards += int(part == Part.GUARD)  # NumPy's integers are not JSON's

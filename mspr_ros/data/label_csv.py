@@ -8,14 +8,17 @@ cam_from_map (as NVM, their source, has it): `test_data_label_csv.py` shows it o
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mspr_ros.data.frame import Frame, name_problem, pose_problem, unit_quat
 from mspr_ros.data.recording import (
+    CAM_FROM_MAP,
+    MAP_FROM_CAM,
     ImportOptions,
     Recording,
+    frame_numbers,
     make_frame,
     synthetic_stamp_ns,
     trailing_number,
@@ -23,8 +26,7 @@ from mspr_ros.data.recording import (
 from mspr_ros.errors import DatasetError
 
 COLUMNS = ("scene", "split", "seq", "img_path", "t1", "t2", "t3", "q1", "q2", "q3", "q4")
-MAP_FROM_CAM, CAM_FROM_MAP = "map_from_cam", "cam_from_map"
-# What may be given as a convention: its name, or the family of files that has it.
+# Each convention of the quaternions, by its name or the family of files that has it.
 CONVENTIONS = {
     MAP_FROM_CAM: MAP_FROM_CAM,
     CAM_FROM_MAP: CAM_FROM_MAP,
@@ -40,6 +42,10 @@ CONVENTION_OF_SCENE = {
         CAM_FROM_MAP,
     ),
 }
+
+# Texts before the numbers in the names of a folder's images, as a share of the images: up to
+# here each text is a sequence.
+MAX_TEXTS_PER_IMAGE = 0.75
 
 
 def read_labels(source: Path, options: ImportOptions) -> Recording:
@@ -150,27 +156,31 @@ def quat_map_cam_xyzw(
     return unit_quat((x, y, z, w))
 
 
-def numbered_sequences(frames: list[Frame], options: ImportOptions) -> tuple[Frame, ...]:
+def numbered_sequences(frames: Sequence[Frame], options: ImportOptions) -> tuple[Frame, ...]:
     """Give every frame its made-up stamp, from the number in its image's name.
 
     Street's folder `img` holds image1_000056 and image2_000056: numbers count within the text
-    before them, so where a folder has several such texts, each is a sequence of its own.
+    before them, so where a folder has a few such texts, each is a sequence of its own.
     """
-    prefixes: dict[tuple[str, str], set[str]] = {}
-    for frame in frames:
-        prefix, _ = trailing_number(frame.image.stem)
-        prefixes.setdefault((frame.scene, frame.sequence), set()).add(prefix)
-    result: list[Frame] = []
-    used: set[tuple[str, str, int]] = set()
-    for frame in frames:
-        prefix, number = trailing_number(frame.image.stem)
-        sequence = frame.sequence
-        if len(prefixes[frame.scene, sequence]) > 1:
-            sequence = f"{sequence}/{prefix.rstrip('_-. ')}"
-        number = 0 if number is None else number
-        while (frame.scene, sequence, number) in used:  # no number, or one that comes twice
-            number += 1
-        used.add((frame.scene, sequence, number))
-        stamp_ns = synthetic_stamp_ns(number, options.rate_hz)
-        result.append(replace(frame, sequence=sequence, stamp_ns=stamp_ns))
-    return tuple(result)
+    texts = [trailing_number(frame.image.stem)[0] for frame in frames]
+    named = list(frames)
+    for rows in _rows_by_sequence(frames):
+        # A text for almost every image is part of a time or a serial number.
+        if 1 < len({texts[row] for row in rows}) <= MAX_TEXTS_PER_IMAGE * len(rows):
+            for row in rows:
+                sequence = f"{frames[row].sequence}/{texts[row].rstrip('_-. ')}"
+                named[row] = replace(frames[row], sequence=sequence)
+    for rows in _rows_by_sequence(named):
+        for row, number in zip(
+            rows, frame_numbers([named[row].image for row in rows]), strict=True
+        ):
+            stamp_ns = synthetic_stamp_ns(number, options.rate_hz)
+            named[row] = replace(named[row], stamp_ns=stamp_ns)
+    return tuple(named)
+
+
+def _rows_by_sequence(frames: Sequence[Frame]) -> list[list[int]]:
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row, frame in enumerate(frames):
+        rows.setdefault((frame.scene, frame.sequence), []).append(row)
+    return list(rows.values())

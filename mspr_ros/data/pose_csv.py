@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mspr_ros.data.frame import MAX_STAMP_NS, Frame, name_problem, pose_problem
-from mspr_ros.data.label_csv import CONVENTIONS
 from mspr_ros.data.recording import (
-    CENTRE_AND_CAM_FROM_MAP,
+    TRANSFORM_CONVENTIONS,
     ImportOptions,
     Recording,
     make_frame,
@@ -48,7 +47,7 @@ def read_pose_csv(source: Path, options: ImportOptions) -> Recording:
     if not options.convention:
         raise DatasetError(
             f"a CSV does not say what its poses mean: declare it with --convention "
-            f"{' or '.join(CONVENTIONS)}"
+            f"{' or '.join(TRANSFORM_CONVENTIONS)}"
         )
     if not source.is_file():
         raise DatasetError(f"{source} is not a CSV file")
@@ -72,9 +71,6 @@ class _Reader:
         self.problems: list[str] = []
         self.has_stamps = False
         self._path, self._options = path, options
-        # `cambridge` and `7scenes` are families; what is left are conventions of the transform.
-        mixed = options.convention == CENTRE_AND_CAM_FROM_MAP
-        self._convention = options.convention if mixed else CONVENTIONS[options.convention]
         self._root = options.image_root or path.absolute().parent
         self._place_of: dict[tuple[str, str], str] = {}
         self._quaternion: tuple[str, ...] = NAMED_QUATERNION
@@ -166,7 +162,7 @@ class _Reader:
             self.problems.append(f"{place}: " + "; ".join(text for text in found if text))
             return
         T_file = transform_from_pose(numbers[:3], numbers[3:])
-        position, quat = optical_pose(T_file, self._convention, options.axes or "optical")
+        position, quat = optical_pose(T_file, options.convention, options.axes or "optical")
         sequence = row.get("sequence") or scene
         frame = make_frame(scene, split, sequence, 0, image, position, quat)
         self.frames.append(replace(frame, stamp_ns=stamp_ns))

@@ -13,6 +13,7 @@ import numpy as np
 
 from mspr_ros.camera import CameraModel
 from mspr_ros.data.frame import MAX_STAMP_NS, Frame, unit_quat
+from mspr_ros.data.instants import rows_by_camera
 from mspr_ros.errors import DatasetError
 from mspr_ros.geometry import (
     Array,
@@ -32,6 +33,13 @@ MAX_FRAME_NUMBER = 10_000_000
 # What a pose in a file may mean: the transform from camera to map, its inverse, or a mixture, the
 # camera's centre in the map with the rotation of the inverse (NVM, Cambridge Landmarks).
 MAP_FROM_CAM, CAM_FROM_MAP, CENTRE_AND_CAM_FROM_MAP = "map_from_cam", "cam_from_map", "cambridge"
+# What may be given as a convention of transforms: its name, or the family of files that has it.
+TRANSFORM_CONVENTIONS = {
+    MAP_FROM_CAM: MAP_FROM_CAM,
+    CAM_FROM_MAP: CAM_FROM_MAP,
+    "7scenes": MAP_FROM_CAM,
+    "cambridge": CENTRE_AND_CAM_FROM_MAP,
+}
 # How the axes of a camera are named in a file: the columns are the optical axes (x right, y down,
 # z forward) in the file's own, so that R_map_optical = R_map_file @ AXES[name].
 AXES: dict[str, Array] = {
@@ -116,23 +124,23 @@ def joined(recordings: Sequence[Recording]) -> Recording:
 
 
 def optical_pose(transform: ArrayLike, convention: str, axes: str) -> tuple[Array, Array]:
-    """Normalise a pose as a file has it to `T_map_cam` with optical axes.
+    """Normalise poses as a file has them to `T_map_cam` with optical axes.
 
     Args:
-        transform: (4, 4) rigid, what the file says.
-        convention: `map_from_cam`, `cam_from_map` or `cambridge` (see above).
+        transform: (..., 4, 4) rigid, what the file says.
+        convention: A key of `TRANSFORM_CONVENTIONS`.
         axes: A key of `AXES`.
 
     Returns:
-        Camera centre in the map (3,) and rotation of `T_map_cam`, x y z w (4,).
+        Camera centres in the map (..., 3) and rotations of `T_map_cam`, x y z w (..., 4).
     """
     T_map_file = np.array(transform, dtype=np.float64)
-    if convention == CAM_FROM_MAP:
+    if TRANSFORM_CONVENTIONS[convention] == CAM_FROM_MAP:
         T_map_file = invert_transform(T_map_file)
-    elif convention == CENTRE_AND_CAM_FROM_MAP:
-        T_map_file[:3, :3] = T_map_file[:3, :3].T
-    rotation = nearest_rotation(T_map_file[:3, :3]) @ AXES[axes]
-    return T_map_file[:3, 3], quat_xyzw_from_rotation(rotation)
+    elif TRANSFORM_CONVENTIONS[convention] == CENTRE_AND_CAM_FROM_MAP:
+        T_map_file[..., :3, :3] = np.swapaxes(T_map_file[..., :3, :3], -1, -2).copy()
+    rotation = nearest_rotation(T_map_file[..., :3, :3]) @ AXES[axes]
+    return T_map_file[..., :3, 3], quat_xyzw_from_rotation(rotation)
 
 
 def make_frame(
@@ -195,7 +203,12 @@ def synthetic_stamp_ns(number: int, rate_hz: float) -> int:
 
 
 def trailing_number(name: str) -> tuple[str, int | None]:
-    """Split a file's stem at its last number: `image1_000056` gives (`image1_`, 56)."""
+    """Split a file's stem at its last number: `image1_000056` gives (`image1_`, 56).
+
+    A stem that is one number with a point is a time in seconds, and none to count by.
+    """
+    if re.fullmatch(r"\d+\.\d+", name, flags=re.ASCII):
+        return name, None
     match = re.fullmatch(r"(.*?)(\d+)\D*", name, flags=re.ASCII)
     return (match.group(1), int(match.group(2))) if match else (name, None)
 
@@ -206,30 +219,44 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part]
 
 
+def frame_numbers(images: Sequence[Path]) -> list[int]:
+    """Number the images of one sequence in time.
+
+    Where the names are one text and a number, the number counts, so that images which are missing
+    leave a gap in time; else the place in the order of the names does.
+    """
+    parts = [trailing_number(image.stem) for image in images]
+    counted = [number for _, number in parts if number is not None]
+    if (
+        len(set(counted)) == len(images)
+        and len({text for text, _ in parts}) == 1
+        and len({image.parent for image in images}) == 1
+        and max(counted) <= MAX_FRAME_NUMBER
+    ):
+        return counted
+    order = sorted(range(len(images)), key=lambda index: natural_key(str(images[index])))
+    place_of = {index: place for place, index in enumerate(order)}
+    return [place_of[index] for index in range(len(images))]
+
+
 def with_synthetic_stamps(frames: Sequence[Frame], rate_hz: float) -> tuple[Frame, ...]:
     """Sort frames by scene, sequence and image name, and make up their stamps at a rate.
 
-    Where the names of a sequence are one text and a number, the number counts, so that frames
-    which are missing leave a gap in time; else the place in the order does.
+    The cameras of one rig took their images side by side, so each is numbered on its own.
     """
-    groups: dict[tuple[str, str, str], list[Frame]] = {}
+    groups: dict[tuple[str, str], list[Frame]] = {}
     for frame in frames:
-        groups.setdefault((frame.scene, frame.sequence, frame.camera), []).append(frame)
+        groups.setdefault((frame.scene, frame.sequence), []).append(frame)
     result: list[Frame] = []
     for group in groups.values():
-        group.sort(key=lambda frame: natural_key(str(frame.image)))
-        parts = [trailing_number(frame.image.stem) for frame in group]
-        counted = [number for _, number in parts if number is not None]
-        by_number = (
-            len(set(counted)) == len(group)
-            and len({text for text, _ in parts}) == 1
-            and len({frame.image.parent for frame in group}) == 1
-            and max(counted) <= MAX_FRAME_NUMBER
-        )
-        for place, frame in enumerate(group):
-            number = counted[place] if by_number else place
-            stamp_ns = synthetic_stamp_ns(number, rate_hz)
-            result.append(replace(frame, stamp_ns=stamp_ns))
+        for rows in rows_by_camera([frame.camera for frame in group]):
+            one = [group[row] for row in rows]
+            one.sort(key=lambda frame: natural_key(str(frame.image)))
+            numbers = frame_numbers([frame.image for frame in one])
+            result += [
+                replace(frame, stamp_ns=synthetic_stamp_ns(number, rate_hz))
+                for frame, number in zip(one, numbers, strict=True)
+            ]
     return tuple(result)
 
 
@@ -247,7 +274,7 @@ def rigid_problem(transform: Array) -> str:
 
 
 def nearest_rotation(matrix: Array) -> Array:
-    """Give the rotation closest to a (3, 3) matrix that is almost one."""
+    """Give the rotations closest to (..., 3, 3) matrices that are almost ones."""
     left, _, right = np.linalg.svd(matrix)
     return np.asarray(left @ right)
 

@@ -7,12 +7,14 @@ nothing right beside it, is the least that says something.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from mspr_ros.data.dataset import Dataset
+from mspr_ros.data.instants import instants_of
 from mspr_ros.errors import DatasetError
 
 
@@ -31,10 +33,11 @@ def guarded_blocks(
     fraction: float,
     guard_frames: int = 10,
     guard_s: float = 0.0,
+    cameras: Sequence[Hashable] | None = None,
 ) -> npt.NDArray[np.int8]:
     """Choose validation blocks, evenly spread over one sequence.
 
-    Blocks and guards are counted in the stamps that are there, in order: a recording with gaps
+    Blocks and guards are counted in the instants that are there, in order: a recording with gaps
     (around its test blocks, say) loses no more frames than one without, and images that several
     cameras took at one instant stay together. A sequence too short to keep half of its frames for
     training gets fewer blocks, down to none.
@@ -43,8 +46,9 @@ def guarded_blocks(
         stamps_ns: (N,) stamps of one sequence, in any order.
         num_blocks: Validation blocks to cut out.
         fraction: Share of the frames to validate on, in [0, 1).
-        guard_frames: Frames on each side of a block that belong to neither part.
+        guard_frames: Instants on each side of a block that belong to neither part.
         guard_s: Seconds on each side of a block, likewise; the larger guard holds.
+        cameras: N names, where several took the sequence with stamps of their own.
 
     Returns:
         (N,) values of `Part`, in the order of the stamps given.
@@ -57,17 +61,20 @@ def guarded_blocks(
             "expected num_blocks >= 0, 0 <= fraction < 1, guards >= 0, got "
             f"{num_blocks}, {fraction}, {guard_frames}, {guard_s}"
         )
-    instants, instant_of = np.unique(np.asarray(stamps_ns, dtype=np.int64), return_inverse=True)
+    stamps = np.asarray(stamps_ns, dtype=np.int64)
+    cameras = [""] * len(stamps) if cameras is None else cameras
+    instants, instant_of = instants_of(stamps, cameras)
+    spread = int(np.max(stamps - instants[instant_of], initial=0))
     parts = np.full(len(instants), Part.TRAIN, dtype=np.int8)
     for blocks in range(num_blocks, 0, -1):
         chosen = _evenly_spread(len(instants), blocks, fraction)
         near = _within(np.arange(len(instants)), chosen, guard_frames)
-        near |= _within(instants, chosen, int(guard_s * 1e9))
+        near |= _within(instants, chosen, int(guard_s * 1e9) + spread)
         if chosen.any() and 2 * np.count_nonzero(near) <= len(instants):
             parts[near] = Part.GUARD
             parts[chosen] = Part.VALIDATION
             break
-    return parts[instant_of.reshape(-1)]
+    return parts[instant_of]
 
 
 def _evenly_spread(count: int, blocks: int, fraction: float) -> npt.NDArray[np.bool_]:
@@ -129,6 +136,7 @@ def split_guarded(
             fraction=fraction,
             guard_frames=guard_frames,
             guard_s=guard_s,
+            cameras=[dataset.frames[index].camera for index in indices],
         )
     if num_blocks > 0 and fraction > 0.0 and not np.any(parts == Part.VALIDATION):
         raise DatasetError(

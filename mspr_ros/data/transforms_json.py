@@ -34,6 +34,7 @@ from mspr_ros.data.recording import (
 )
 from mspr_ros.errors import DatasetError, ImageError
 from mspr_ros.geometry import Array
+from mspr_ros.lens import lens
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 FISHEYE = ("OPENCV_FISHEYE",)
@@ -178,13 +179,12 @@ def _camera(values: Mapping[str, Any], width: int, height: int) -> CameraModel:
         _number(values, key, 0.0) for key in ("k1", "k2", "k3", "k4", "p1", "p2")
     )
     if model in FISHEYE:
-        return CameraModel(width, height, fx, fy, cx, cy, "equidistant", (k1, k2, k3, k4))
-    if k4:
+        bent = lens("equidistant", (k1, k2, k3, k4))
+    elif k4:
         raise ValueError(f"k4 = {k4} of a perspective lens is not supported, expected 0")
-    distortion = (k1, k2, p1, p2, k3) if k3 else (k1, k2, p1, p2)
-    if not any(distortion):
-        return CameraModel(width, height, fx, fy, cx, cy)
-    return CameraModel(width, height, fx, fy, cx, cy, "plumb_bob", distortion)
+    else:
+        bent = lens("plumb_bob", (k1, k2, p1, p2, k3) if k3 else (k1, k2, p1, p2))
+    return CameraModel(width, height, fx, fy, cx, cy, *bent)
 
 
 def _matrix(entry: Mapping[str, Any]) -> Array:

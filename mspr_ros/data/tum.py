@@ -29,7 +29,7 @@ from mspr_ros.geometry import Array, interpolate_poses
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Poses by time, as the file has them: stamps (N,), positions (N, 3), quaternions (N, 4)."""
+    """Poses by time: stamps (N,), positions (N, 3), quaternions (N, 4)."""
 
     stamps_ns: npt.NDArray[np.int64]
     positions: Array

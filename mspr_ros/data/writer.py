@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from mspr_ros.camera import CameraModel
+from mspr_ros.config import dump_yaml
 from mspr_ros.data.cameras import camera_to_mapping
 from mspr_ros.data.frame import SPLITS, Frame
 from mspr_ros.data.reader import COLUMNS, FRAMES_FILE, HEADER_FILE, read_folder
@@ -120,8 +119,7 @@ def write_tables(
         "synthetic_stamps": synthetic_stamps,
         "poses_only": poses_only,
     }
-    text = yaml.safe_dump(header, sort_keys=False, default_flow_style=None, allow_unicode=True)
-    (folder / HEADER_FILE).write_text(text, encoding="utf-8")
+    (folder / HEADER_FILE).write_text(dump_yaml(header), encoding="utf-8")
     root = os.path.abspath(folder)
     with open(folder / FRAMES_FILE, "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -141,7 +139,7 @@ def _place(frame: Frame, index: int, folder: Path, images: Placing) -> Frame:
     source = Path(os.path.abspath(frame.image))
     if images == "reference" or not source.is_file():  # a missing file is told by the check
         return replace(frame, image=source)
-    parts = [_safe(part) for part in (frame.scene, frame.sequence, frame.camera) if part]
+    parts = [file_name(part) for part in (frame.scene, frame.sequence, frame.camera) if part]
     target = folder.joinpath("images", *parts, source.name)
     if os.path.lexists(target):
         target = target.with_name(f"{source.stem}-{index}{source.suffix}")
@@ -153,8 +151,8 @@ def _place(frame: Frame, index: int, folder: Path, images: Placing) -> Frame:
     return replace(frame, image=target)
 
 
-def _safe(name: str) -> str:
-    """Make a folder's name of any text."""
+def file_name(name: str) -> str:
+    """Make a file's or a folder's name of any text."""
     return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"
 
 

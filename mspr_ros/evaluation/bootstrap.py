@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mspr_ros.data.instants import median_step_ns
 from mspr_ros.evaluation.metrics import json_safe, median_error
 from mspr_ros.geometry import Array, ArrayLike
 
@@ -54,6 +55,7 @@ def contiguous_blocks(
     *,
     max_gap_ns: int | None = None,
     max_block_frames: int = 10,
+    cameras: Sequence[Hashable] | None = None,
 ) -> list[Indices]:
     """Group frames into runs without a gap in time, and cut long runs into even pieces.
 
@@ -62,9 +64,10 @@ def contiguous_blocks(
         sequences: N names; frames of different sequences never share a block. Give (scene,
             sequence) pairs where a sequence's name repeats from scene to scene.
         max_gap_ns: A longer pause between neighbours starts a new block; by default five times
-            the sequence's median step.
+            the median step of the sequence's cameras.
         max_block_frames: Pieces hold at most this many frames. Choose it longer than the
             errors' correlation, yet so that about ten blocks or more remain.
+        cameras: N names, where several took a sequence side by side; by default one did.
 
     Returns:
         Index arrays that cover every frame once, each in order of time.
@@ -78,13 +81,16 @@ def contiguous_blocks(
     if max_block_frames < 1 or (max_gap_ns is not None and max_gap_ns < 1):
         raise ValueError("max_block_frames and max_gap_ns must be positive")
     blocks: list[Indices] = []
-    for run in contiguous_runs(stamps, sequences, max_gap_ns):
+    for run in contiguous_runs(stamps, sequences, max_gap_ns, cameras):
         blocks.extend(np.array_split(run, math.ceil(len(run) / max_block_frames)))
     return blocks
 
 
 def contiguous_runs(
-    stamps_ns: npt.ArrayLike, sequences: Sequence[Hashable], max_gap_ns: int | None = None
+    stamps_ns: npt.ArrayLike,
+    sequences: Sequence[Hashable],
+    max_gap_ns: int | None = None,
+    cameras: Sequence[Hashable] | None = None,
 ) -> list[Indices]:
     """Group frames into runs without a gap in time, uncut; see `contiguous_blocks`."""
     stamps = np.asarray(stamps_ns, dtype=np.int64)
@@ -98,7 +104,8 @@ def contiguous_runs(
         steps = np.diff(stamps[ordered])
         limit = max_gap_ns
         if limit is None:
-            limit = 5 * int(np.median(steps)) if len(steps) else 0
+            names = [""] * len(ordered) if cameras is None else [cameras[row] for row in ordered]
+            limit = 5 * median_step_ns(stamps[ordered], names)
         runs.extend(np.split(ordered, np.nonzero(steps > limit)[0] + 1))
     return runs
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mspr_ros.camera import CameraModel
+from mspr_ros.camera import CameraModel, undistorted
 from mspr_ros.geometry import Array, invert_transform
 from mspr_ros.simulator.light import Light
 from mspr_ros.simulator.shapes import Face, Image
@@ -227,16 +227,8 @@ def _pinhole_for(
     u, v = np.meshgrid(
         np.arange(camera.width, dtype=np.float64), np.arange(camera.height, dtype=np.float64)
     )
-    pixels = np.stack([u, v], axis=-1).reshape(-1, 1, 2)
-    coefficients = np.array(camera.distortion)
-    if camera.distortion_model == "equidistant":
-        rays = cv2.fisheye.undistortPoints(pixels, camera.K, coefficients)
-    else:
-        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-10)
-        rays = cv2.undistortPointsIter(
-            pixels, camera.K, coefficients, np.eye(3), np.eye(3), criteria
-        )
-    x, y = np.asarray(rays).reshape(camera.height, camera.width, 2).transpose(2, 0, 1)
+    plane = undistorted(camera, np.stack([u, v], axis=-1))
+    x, y = plane.reshape(camera.height, camera.width, 2).transpose(2, 0, 1)
     left, top = x.min() * camera.fx - 1.0, y.min() * camera.fy - 1.0
     pinhole = CameraModel(
         width=int(np.ceil(x.max() * camera.fx - left)) + 2,
