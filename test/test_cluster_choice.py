@@ -121,6 +121,22 @@ def test_the_scene_that_needs_most_decides_and_tests_do_not_count() -> None:
     assert choose_clusters([both]) == little
 
 
+def test_no_scene_is_cut_into_more_clusters_than_it_has_poses_for() -> None:
+    place, quats = walk(20.0, 100.0)
+    hall = dataset_of(place, quats)
+    assert choose_clusters([hall]) == (2, 2)
+    tripod = dataset_of(np.ones_like(place), quats, scene="tripod")
+    positions, orientations = choose_clusters([hall, tripod])
+    assert positions == 1 < orientations
+    rail = dataset_of(place, np.tile(quats[:1], (len(quats), 1)), scene="rail")
+    positions, orientations = choose_clusters([hall, rail])
+    assert orientations == 1 < positions
+    # Half of its poses at least are left when validation blocks are cut out.
+    for count, expected in ((3, 1), (4, 2)):
+        shed = dataset_of(place[:count], quats[:count], scene="shed")
+        assert choose_clusters([hall, shed]) == (expected, expected)
+
+
 def test_auto_is_filled_in_by_the_trainer_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,9 +19,10 @@ from mspr_ros.config import to_mapping
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.network.grown import GrownRegressor
 from mspr_ros.preprocess import Preprocessor
+from mspr_ros.training import growing
 from mspr_ros.training.calibrating import calibrate_on, prototypes_of
-from mspr_ros.training.growing import grow_bundle
-from mspr_ros.training.samples import labeled_frames
+from mspr_ros.training.growing import grow_bundle, join
+from mspr_ros.training.samples import LabeledFrame, labeled_frames
 
 CPU = torch.device("cpu")
 
@@ -60,6 +62,24 @@ def test_old_poses_are_the_very_same(grown: Path) -> None:
     kitchen = compare_bundles(grown / "old", grown / "grown", [dataset], "cpu")["kitchen"]
     assert kitchen["identical_poses_scene_given"] == kitchen["frames"] > 0
     assert kitchen["before_scene_given"] == kitchen["after_scene_given"]
+
+
+def test_a_small_scene_beside_a_large_one_is_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load_bundle(make_tiny_bundle(tmp_path / "old", ("kitchen",)))
+    learned = load_bundle(make_tiny_bundle(tmp_path / "new", ("office", "shed")))
+    network = join(before, learned)
+    frame = Dataset.load(make_tiny_dataset(tmp_path / "data", ("office",), 1)).frames[0]
+    frames = [LabeledFrame(frame, None, scene) for scene in [0] * 20 + [1]]
+    lesson = SimpleNamespace(train=frames, validation=[])
+    monkeypatch.setattr(growing, "MOST_FRAMES", 4)
+    monkeypatch.setattr(
+        growing, "_embeddings", lambda _, chosen, *__: torch.randn(len(chosen), 2, 64)
+    )
+    growing._learn_familiarity(network, learned.metadata, lesson, CPU)
+    assert network.familiarity[-1].mean.isfinite().all()
+    assert network.familiarity[-1].mean.any(dim=-1).all()
 
 
 def test_the_calibration_grows_and_keeps_what_it_was(grown: Path) -> None:

@@ -12,15 +12,18 @@ import pytest
 import torch
 import yaml
 from bag_support import OPTICAL, Drive, picture, write_bag
+from tiny import make_tiny_bundle, make_tiny_dataset
 from training_support import make_config
 
 from mspr_ros.bundle import load_bundle, load_metadata
 from mspr_ros.cli.main import main
 from mspr_ros.config import to_mapping
+from mspr_ros.data.augmentation import AugmentationConfig
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.localizer import Localizer
 from mspr_ros.network.grown import GrownRegressor
 from mspr_ros.preprocess import PreprocessConfig
+from mspr_ros.training.teaching import with_network_of, with_own_network, without_turns
 
 TIMES = [0.1 * index for index in range(60)]
 
@@ -138,7 +141,11 @@ def test_a_stopped_lesson_goes_on(
 
 
 def test_a_further_place_leaves_the_old_answers_alone(
-    bags: Path, config: Path, taught: Path, tmp_path: Path
+    bags: Path,
+    config: Path,
+    taught: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = ["{bags}/yard", "--scene", "yard", "--pose", "/pose", "--add-to", str(taught)]
     words += ["--compare", str(work_of(taught) / "datasets" / "hall")]
@@ -162,6 +169,13 @@ def test_a_further_place_leaves_the_old_answers_alone(
     page = (work_of(tmp_path / "both") / "report.md").read_text()
     assert "poses are the very same" in page
 
+    # Old and new can be compared only where the old one was taught.
+    words[words.index("yard")] = "attic"
+    words[words.index("--compare") + 1] = str(work_of(tmp_path / "both") / "datasets" / "yard")
+    assert teach(bags, config, tmp_path / "third", *words[: words.index("--json")]) == 1
+    assert "--compare must hold scenes of" in capsys.readouterr().err
+    assert not work_of(tmp_path / "third").exists()
+
     # What was learned of the yard answers for it, by parts of its own.
     network = load_bundle(tmp_path / "both").network
     assert isinstance(network, GrownRegressor) and network.groups == (1, 1)
@@ -171,6 +185,20 @@ def test_a_further_place_leaves_the_old_answers_alone(
         np.testing.assert_allclose(
             joined.localize(image).T_map_cam, alone.localize(image).T_map_cam, atol=1e-5
         )
+
+
+def test_nothing_turns_or_zooms_a_camera_that_is_not_there(tmp_path: Path) -> None:
+    turned = AugmentationConfig(
+        yaw_deg=1.0, pitch_deg=1.0, roll_deg=1.0, focal=0.05, brightness=0.2
+    )
+    assert without_turns(turned) == AugmentationConfig(brightness=0.2)
+    config = make_config(Path("none"), augmentation=turned)
+    blind = Dataset.load(make_tiny_dataset(tmp_path / "blind", camera=None))
+    fitted, (note,) = with_own_network(config, [blind])
+    assert fitted.augmentation == without_turns(turned) and "no intrinsics" in note
+    bundle = make_tiny_bundle(tmp_path / "bundle", virtual_camera=None)
+    further = with_network_of(config, bundle, load_metadata(bundle))
+    assert further.augmentation == without_turns(turned)
 
 
 CAMERA_POSE = ["--pose", f"tf:map->{OPTICAL}"]
@@ -223,6 +251,10 @@ def test_rehearsal_makes_one_group_of_all(
         (["--scene", "hall", "--pose", "/pose"], "no bags"),
         (["{bags}/hall", "--scene", "hall"], "say where the poses of hall come from"),
         (["{bags}/hall", "--scene", "hall", "--pose", "yard=/pose"], "there is no scene 'yard'"),
+        (
+            ["--scene", "a b={bags}/hall", "--scene", "a_b={bags}/yard", "--pose", "/pose"],
+            "scenes 'a b' and 'a_b' would share the data set folder a_b",
+        ),
         (
             ["{bags}/hall", "--scene", "hall", "--pose", "/pose", "--rehearse", "x"],
             "go with --add",

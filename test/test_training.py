@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +23,39 @@ from tiny import (
 from training_support import make_config
 
 from mspr_ros.bundle import load_bundle
-from mspr_ros.camera import CameraModel
+from mspr_ros.camera import CameraModel, fitting_virtual_camera
 from mspr_ros.cli.main import main
 from mspr_ros.config import to_mapping
 from mspr_ros.data.augmentation import AugmentationConfig
+from mspr_ros.data.dataset import Dataset, write_dataset
+from mspr_ros.data.images import read_image
 from mspr_ros.errors import ConfigError, DatasetError
 from mspr_ros.geometry import rotation_from_quat_xyzw
+from mspr_ros.network.losses import LossConfig
 from mspr_ros.preprocess import PreprocessConfig, Preprocessor
+from mspr_ros.training.checkpoint import check_same_run
 from mspr_ros.training.configuration import (
     OptimizerConfig,
     TrainConfig,
     load_train_config,
 )
 from mspr_ros.training.lesson import prepare_lesson, with_virtual_camera
-from mspr_ros.training.samples import EpochBatches, TrainingSamples, with_epochs
-from mspr_ros.training.schedule import learning_rate_at
+from mspr_ros.training.progress_log import ProgressLog
+from mspr_ros.training.samples import (
+    EpochBatches,
+    ImageFiles,
+    LabeledFrame,
+    TrainingSamples,
+    with_epochs,
+)
+from mspr_ros.training.schedule import freeze_backbone, learning_rate_at, set_training_mode
 from mspr_ros.training.trainer import Interrupted, Trainer
-from mspr_ros.training.validation import rotation_residual, validate
+from mspr_ros.training.validation import (
+    ask_network,
+    network_inputs,
+    rotation_residual,
+    validate,
+)
 
 CPU = torch.device("cpu")
 
@@ -131,6 +148,85 @@ def test_frozen_parts_stay_as_they_are_and_the_rest_moves(dataset: Path, tmp_pat
             assert torch.equal(tensor, after[name]), name
     for name in ("backbone.body.blocks.2.0.conv_pw.weight", "scene_classifier.weight"):
         assert not torch.equal(before[name], after[name]), name
+
+
+def test_frozen_stages_keep_their_batch_statistics(dataset: Path) -> None:
+    config = make_config(dataset, frozen_backbone_stages=2, freeze_batch_norm=False)
+    network = make_tiny_network()
+    freeze_backbone(network, config)
+    set_training_mode(network, config)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with torch.no_grad():
+        network(torch.randn(2, 3, 64, 96))
+    frozen = tuple(f"backbone.body.{name}" for name in ("bn1.", "blocks.0.", "blocks.1."))
+    for name, tensor in network.state_dict().items():
+        if name.endswith("running_mean"):
+            assert torch.equal(tensor, before[name]) == name.startswith(frozen), name
+
+
+def test_a_checkpoint_from_before_a_key_goes_on() -> None:
+    from mspr_ros.errors import CheckpointError
+
+    config = TrainConfig(datasets=("x",), precision="bf16")
+    now, old = to_mapping(config), to_mapping(config)
+    del old["frozen_parts"], old["network"]["mixture_clusters"], old["loss"]["robust_position"]
+    state = {"config": old, "data_hash": "h"}
+    check_same_run(Path("last.ckpt"), state, now, "h")
+    for changed in (
+        dataclasses.replace(config, frozen_parts=("backbone",)),
+        dataclasses.replace(config, loss=LossConfig(robust_position=1.0)),
+        dataclasses.replace(config, precision="fp32"),
+    ):
+        with pytest.raises(CheckpointError, match="another configuration"):
+            check_same_run(Path("last.ckpt"), state, to_mapping(changed), "h")
+
+
+def test_the_bar_says_metres_only_where_they_are_metres(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {"position": 0.25, "orientation": 0.5}
+    for in_metres, text in ((True, "1/2 0.250 m, q 0.500"), (False, "1/2 x 0.250, q 0.500")):
+        with ProgressLog(tmp_path, 2, 0, in_metres=in_metres) as log:
+            log.step("1/2", losses)
+            assert log._bar.postfix == f"epoch {text}"
+
+    class Told(Exception):
+        pass
+
+    def tell(*_: object, in_metres: bool, silent: bool) -> None:
+        raise Told(in_metres)
+
+    monkeypatch.setattr("mspr_ros.training.trainer.ProgressLog", tell)
+    scaled = dataclasses.replace(TINY_NETWORK, normalize_positions=True)
+    for changes, expected in (
+        ({}, True),
+        ({"network": scaled}, False),
+        ({"loss": LossConfig(robust_position=0.5)}, False),
+    ):
+        with pytest.raises(Told) as told:
+            Trainer(make_config(dataset, **changes), tmp_path, CPU)._train()
+        assert told.value.args == (expected,)
+
+
+def test_threads_read_what_a_network_is_asked_about(dataset: Path) -> None:
+    config = make_config(dataset)
+    frames = prepare_lesson(config).train[:7]
+    preprocessor, network, seen = Preprocessor(config.preprocess), make_tiny_network(), set()
+
+    class Watched(ImageFiles):
+        def read(self, item: LabeledFrame) -> tuple[np.ndarray, LabeledFrame]:
+            seen.add(threading.get_ident())
+            return super().read(item)
+
+    pictures = [read_image(item.frame.image) for item in frames]
+    expected = preprocessor.tensor(pictures, [item.camera for item in frames])
+    for num_workers in (1, 3):
+        batches = list(network_inputs(frames, preprocessor, 3, Watched(), num_workers))
+        assert [len(batch) for batch in batches] == [3, 3, 1]
+        assert torch.equal(torch.cat(batches), expected)
+    assert threading.get_ident() not in seen
+    one, three = (ask_network(network, frames, preprocessor, CPU, 3, None, n) for n in (1, 3))
+    np.testing.assert_array_equal(one.position, three.position)
 
 
 def test_validation_never_sees_a_label(dataset: Path) -> None:
@@ -272,6 +368,29 @@ def test_the_virtual_camera_fits_the_widest_of_the_cameras(dataset: Path) -> Non
     assert with_virtual_camera(fitted) is fitted
     with pytest.raises(ValueError, match="leave out fit_virtual_camera"):
         dataclasses.replace(fitted, fit_virtual_camera=True)
+
+
+def test_the_virtual_camera_fits_the_training_frames_alone(dataset: Path, tmp_path: Path) -> None:
+    """Neither a camera that no frame has, nor that of another scene or split, counts."""
+    wide = dataclasses.replace(TINY_CAMERA, fx=30.0, fy=30.0)
+    old = Dataset.load(dataset)
+    frames = [
+        dataclasses.replace(frame, camera="wide")
+        if frame.scene == "office" or frame.split == "test"
+        else frame
+        for frame in old.frames
+    ]
+    cameras = {**old.cameras, "wide": wide, "unused": dataclasses.replace(wide, fx=10.0)}
+    folder = tmp_path / "data"
+    write_dataset(folder, name="data", frames=frames, cameras=cameras, scenes=old.scenes)
+    plain = PreprocessConfig(width=96, height=64, resize_shorter_px=0)
+    config = make_config(folder, preprocess=plain, fit_virtual_camera=True)
+    for scenes, camera in (((), wide), (("kitchen",), TINY_CAMERA)):
+        fitted = with_virtual_camera(dataclasses.replace(config, scenes=scenes))
+        expected = fitting_virtual_camera([camera], 96, 64)
+        assert fitted.preprocess.virtual_camera == expected
+    with pytest.raises(ConfigError, match="hal"):
+        with_virtual_camera(dataclasses.replace(config, scenes=("hal",)))
 
 
 def test_a_number_of_images_becomes_epochs(dataset: Path) -> None:

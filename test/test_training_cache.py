@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,15 +18,17 @@ from training_support import make_config
 
 from mspr_ros.camera import CameraModel, VirtualCamera
 from mspr_ros.data.augmentation import AugmentationConfig
-from mspr_ros.errors import ConfigError, ImageError
-from mspr_ros.preprocess import PreprocessConfig
+from mspr_ros.errors import ConfigError, ImageError, MsprError
+from mspr_ros.preprocess import PreprocessConfig, Preprocessor
 from mspr_ros.training import cache
 from mspr_ros.training.cache import ImageCache, cache_key, open_cache
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.lesson import Lesson, prepare_lesson
 from mspr_ros.training.reduction import Reduction
-from mspr_ros.training.samples import TrainingSamples
+from mspr_ros.training.samples import ImageFiles, TrainingSamples
+from mspr_ros.training.teaching import measure_rate
 from mspr_ros.training.trainer import Trainer
+from mspr_ros.training.validation import network_inputs
 
 # More than twice the pixels that the network sees: blocks of 3 x 3 are averaged.
 LARGE_CAMERA = CameraModel(384, 288, 270.0, 270.0, 191.5, 143.5)
@@ -218,5 +221,46 @@ def test_a_cache_without_room_is_refused_before_it_is_written(
 
 def test_pictures_of_another_size_than_their_camera_are_refused(dataset: Path) -> None:
     config = make_config(dataset, preprocess=WARPED)
-    with pytest.raises(ConfigError, match="is 10x20, but its camera 384x288"):
+    with pytest.raises(ImageError, match="is 10x20, but its camera 384x288"):
         Reduction(config).picture(np.zeros((20, 10, 3), dtype=np.uint8), LARGE_CAMERA)
+
+
+def test_a_picture_of_another_size_than_its_camera_is_named(dataset: Path, tmp_path: Path) -> None:
+    config = make_config(dataset, preprocess=WARPED)
+    lesson = prepare_lesson(config)
+    half = tmp_path / "half.png"
+    cv2.imwrite(str(half), np.zeros((144, 384, 3), dtype=np.uint8))
+    frame = dataclasses.replace(lesson.train[0].frame, image=half)
+    lesson.train[0] = lesson.train[0]._replace(frame=frame)
+    with pytest.raises(ImageError, match=r"half\.png: the picture is 384x144"):
+        write(tmp_path / "cache", lesson, config)
+    with pytest.raises(ImageError, match=r"half\.png: image is 384x144 but its camera"):
+        make_samples(lesson, config).read((0, 0, 0))
+    with pytest.raises(ImageError, match=r"half\.png: image is 384x144 but its camera"):
+        list(network_inputs(lesson.train[:2], Preprocessor(WARPED), batch_size=2))
+
+
+def test_a_cache_that_is_cut_short_while_it_is_read_is_told(dataset: Path, tmp_path: Path) -> None:
+    config = make_config(dataset, preprocess=WARPED)
+    lesson = prepare_lesson(config)
+    images = write(tmp_path, lesson, config)
+    assert images.read(lesson.train[-1])[0].flags.writeable  # as torch asks of what it wraps
+    (data,) = tmp_path.rglob("*.rgb")
+    os.truncate(data, data.stat().st_size - 1)
+    images.read(lesson.train[0])
+    with pytest.raises(MsprError, match=r"96\.rgb was cut short .* --resume"):
+        images.read(lesson.train[-1])
+
+
+def test_the_speed_is_measured_on_what_the_run_will_read(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    read = ImageCache.read
+    monkeypatch.setattr(
+        ImageCache, "read", lambda self, item: (reads.append(item), read(self, item))[1]
+    )
+    monkeypatch.setattr(ImageFiles, "read", lambda self, item: pytest.fail("a file is decoded"))
+    config = make_config(dataset, preprocess=WARPED, batch_size=2, image_cache=str(tmp_path))
+    rate, num_frames = measure_rate(config, torch.device("cpu"), 0.0)
+    assert rate > 0.0 and num_frames > 0 and len(reads) >= 8

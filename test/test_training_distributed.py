@@ -150,9 +150,18 @@ def test_the_shares_of_the_processes_are_the_batch(dataset: Path) -> None:
     scenes = np.array([0, 1] * 12)
     whole = list(EpochBatches(scenes, config, epoch=1))
     shares = [list(EpochBatches(scenes, config, epoch=1, share=(rank, 3))) for rank in range(3)]
-    together = [list(chain.from_iterable(parts)) for parts in zip(*shares, strict=True)]
-    assert together == whole
+    together = [sorted(chain.from_iterable(parts)) for parts in zip(*shares, strict=True)]
+    assert together == [sorted(draws) for draws in whole]
     assert all(len(part) == 2 for parts in shares for part in parts)
+
+
+def test_every_process_sees_every_scene(dataset: Path) -> None:
+    config = make_config(dataset, batch_size=8)
+    scenes = np.repeat(np.arange(8), 40)
+    for rank in range(2):
+        batches = EpochBatches(scenes, config, epoch=0, share=(rank, 2))
+        drawn = [scenes[index] for draws in batches for _, _, index in draws]
+        assert np.bincount(drawn, minlength=8).min() > 0
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(dataset: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tiny import (
 from mspr_ros.bundle import Bundle, BundleMetadata, SceneInfo, load_bundle, save_bundle
 from mspr_ros.calibration.fit import CalibrationOptions
 from mspr_ros.cli.main import main
-from mspr_ros.data.dataset import Dataset
+from mspr_ros.data.dataset import Dataset, write_dataset
 from mspr_ros.data.images import read_image
 from mspr_ros.errors import BundleError, ConfigError
 from mspr_ros.evaluation.answers import ask_localizer
@@ -28,6 +28,7 @@ from mspr_ros.localizer import Localizer
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.preprocess import PreprocessConfig, Preprocessor
 from mspr_ros.training.calibrating import blocks_of, calibrate_on, prototypes_of
+from mspr_ros.training.lesson import hash_of
 from mspr_ros.training.samples import labeled_frames
 
 CPU = torch.device("cpu")
@@ -220,6 +221,18 @@ def test_blocks_are_runs_without_gaps_or_pieces(dataset: Dataset) -> None:
     assert len(np.unique(blocks_of(apart))) == 10
 
 
+def test_frames_of_a_rig_share_their_blocks(dataset: Dataset) -> None:
+    one = dataset.frames[:40]
+    late = [
+        dataclasses.replace(frame, camera="right", stamp_ns=frame.stamp_ns + 3_000_000)
+        for frame in one
+    ]
+    cameras = {**dataset.cameras, "right": TINY_CAMERA}
+    rig = dataclasses.replace(dataset, frames=(*one, *late), cameras=cameras)
+    blocks = blocks_of(labeled_frames([rig], ("kitchen",)))
+    assert np.bincount(blocks).tolist() == [8] * 10
+
+
 def test_the_command_calibrates_a_bundle(
     calibrated: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +250,40 @@ def test_the_command_calibrates_a_bundle(
     assert "not overwritten" in capsys.readouterr().err
     call[call.index("-o") + 1] = str(tmp_path / "other")
     assert main([*call, "--split", "all"]) == 1
-    assert "named with --train" in capsys.readouterr().err
+    assert "80 of 100 frames to calibrate on are training data" in capsys.readouterr().err
     assert main([*call, "--split", "test", "--false-reject-rate", "0.9"]) == 1
     assert "false_reject_rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("known_by", ["path", "content", "link"])
+def test_frames_that_a_bundle_was_trained_on_are_refused(
+    calibrated: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    known_by: str,
+) -> None:  # fmt: skip
+    bundle, dataset = load_bundle(calibrated), Dataset.load(folder)
+    training = {"datasets": [str(folder if known_by != "content" else tmp_path / "gone")]}
+    metadata = dataclasses.replace(bundle.metadata, calibration=None, training=training)
+    given = folder
+    if known_by == "content":
+        metadata = dataclasses.replace(metadata, data_hash=hash_of([dataset]))
+    if known_by == "link":  # the same recording, imported once more
+        given = tmp_path / "again"
+        write_dataset(
+            given,
+            name="again",
+            frames=dataset.frames,
+            cameras=dataset.cameras,
+            scenes=("kitchen",),
+        )
+    save_bundle(tmp_path / "bare", bundle.network, metadata, prototypes=bundle.prototypes)
+    call = ["calibrate", str(tmp_path / "bare"), str(given), "-o", str(tmp_path / "out")]
+    call += ["--device", "cpu"]
+    assert main(call) == 1
+    shown = capsys.readouterr()
+    assert "80 of 100 frames to calibrate on are training data" in shown.err
+    assert "--split test" in shown.err
+    assert ("gone, which the bundle was trained on, is not at hand" in shown.out) == (
+        known_by == "content"
+    )
+    assert main([*call, "--split", "test"]) == 0
+    assert "calibrated on 20 frames" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder")
     parser.add_argument(
         "datasets", type=Path, nargs="*", metavar="DATASET",
-        help="recordings that the bundle was not trained on (default: the validation blocks of "
+        help="recordings that the bundle was not trained on (default: the validation frames of "
         "the datasets it was trained on)",
     )  # fmt: skip
     parser.add_argument(
@@ -91,7 +92,7 @@ def describe(calibration: Calibration) -> str:
 
 def _calibrate(args: argparse.Namespace, bundle: Bundle) -> tuple[Calibration, Prototypes | None]:
     from mspr_ros.calibration.fit import MIN_FRAMES, CalibrationOptions
-    from mspr_ros.localizer import choose_device
+    from mspr_ros.device import choose_device
     from mspr_ros.preprocess import Preprocessor
     from mspr_ros.training.calibrating import calibrate_on, prototypes_of
 
@@ -143,20 +144,61 @@ def _frames(
     names = bundle.metadata.scene_names
     if not args.datasets:
         return _trained_on(args, bundle)
-    datasets = [_some(Dataset.load(folder), args.split) for folder in args.datasets]
+    given = [Dataset.load(folder) for folder in args.datasets]
+    datasets = [_some(dataset, args.split) for dataset in given]
     training = [Dataset.load(folder).select(split="train") for folder in args.train]
-    seen = {frame.image for dataset in training for frame in dataset.frames}
-    if any(frame.image in seen for dataset in datasets for frame in dataset.frames):
-        raise DatasetError(
-            "frames to calibrate on are also named with --train; a network is always sure of "
-            "frames it was trained on"
-        )
+    _refuse_trained([*training, *_training_data(bundle, given)], datasets)
     source = ", ".join(dataset.name for dataset in datasets)
     return labeled_frames(training, names), labeled_frames(datasets, names), source
 
 
 def _some(dataset: Dataset, split: str) -> Dataset:
     return dataset if split == "all" else dataset.select(split=split)
+
+
+def _training_data(bundle: Bundle, given: Sequence[Dataset]) -> list[Dataset]:
+    """Give what a bundle was trained on, as far as it is at hand, and say what is not.
+
+    These are the datasets that its configuration names, and given ones of the same content.
+    """
+    from mspr_ros.data.dataset import Dataset
+    from mspr_ros.training.lesson import hash_of
+
+    training, data_hash = bundle.metadata.training, bundle.metadata.data_hash
+    found = list(given) if hash_of(given) == data_hash else []
+    found += [dataset for dataset in given if hash_of([dataset]) == data_hash]
+    for folder in training.get("datasets", ()):
+        try:
+            found.append(Dataset.load(folder))
+        except DatasetError:
+            print(f"{folder}, which the bundle was trained on, is not at hand to compare with")
+    split, scenes = training.get("train_split", "train"), training.get("scenes")
+    return [
+        dataset.subset(
+            number
+            for number, frame in enumerate(dataset.frames)
+            if frame.split == split and (not scenes or frame.scene in scenes)
+        )
+        for dataset in found
+    ]
+
+
+def _refuse_trained(training: Sequence[Dataset], datasets: Sequence[Dataset]) -> None:
+    """Refuse to calibrate on frames of the training data, whatever links lead to them.
+
+    Raises:
+        DatasetError: With the first of them.
+    """
+    seen = {os.path.realpath(frame.image) for dataset in training for frame in dataset.frames}
+    frames = [frame.image for dataset in datasets for frame in dataset.frames]
+    known = [image for image in frames if os.path.realpath(image) in seen]
+    if known:
+        raise DatasetError(
+            f"{len(known)} of {len(frames)} frames to calibrate on are training data, the first "
+            f"is {known[0]}; a network is always sure of frames it was trained on: give --split "
+            "test or val where there is one, recordings that it has not seen, or none at all to "
+            "calibrate on its validation frames"
+        )
 
 
 def _trained_on(
@@ -170,10 +212,12 @@ def _trained_on(
     lesson = prepare_lesson(config)
     if lesson.data_hash != bundle.metadata.data_hash:
         raise DatasetError(
-            "the datasets are not those the bundle was trained on: its validation blocks cannot "
+            "the datasets are not those the bundle was trained on: its validation frames cannot "
             "be found; name recordings that it has not seen"
         )
-    return lesson.train, lesson.validation, "validation blocks of the training split"
+    for note in lesson.notes:
+        print(note)
+    return lesson.train, lesson.validation, lesson.validation_source
 
 
 def _run_config(training: dict[str, Any], datasets: Sequence[str]) -> TrainConfig:

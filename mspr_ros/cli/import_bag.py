@@ -61,8 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--test-bag", type=Path, action="append", default=[], metavar="BAG", help="a test drive"
     )
     bags.add_argument(
-        "--val-bag", type=Path, action="append", default=[], metavar="BAG", help="to validate on"
-    )
+        "--val-bag", type=Path, action="append", default=[], metavar="BAG",
+        help="a drive that training validates on",
+    )  # fmt: skip
     _add_clock_arguments(parser)
     add_selection_arguments(parser)
 

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,7 @@ DEFAULT_MINUTES = 15.0
 RATE_SECONDS = 10.0
 TEST_BLOCKS = 2
 # Words of the command that may differ when it goes on.
-_NOT_THE_LESSON = ("command", "run", "json", "device", "work", "output")
+_NOT_THE_LESSON = ("command", "run", "json", "device", "work", "output", "compare")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -88,6 +87,7 @@ def _check(args: argparse.Namespace) -> None:
         raise MsprError(f"--minutes must be positive, got {args.minutes}")
     if (args.rehearse or args.compare) and not args.add_to:
         raise MsprError("--rehearse and --compare go with --add-to")
+    _check_names([scene.name for scene in scenes_of(args)])
     if not args.add_to:
         return
     from mspr_ros.bundle import load_metadata
@@ -103,6 +103,26 @@ def _check(args: argparse.Namespace) -> None:
             f"--rehearse must hold just the scenes of {args.add_to} ({', '.join(sorted(known))}), "
             f"but holds {', '.join(sorted(rehearsed))}: what is not rehearsed is forgotten"
         )
+    compared = {scene for folder in args.compare for scene in Dataset.load(folder).scenes}
+    if not compared <= known:
+        raise MsprError(
+            f"--compare must hold scenes of {args.add_to} ({', '.join(sorted(known))}), but holds "
+            f"{', '.join(sorted(compared - known))}, too"
+        )
+
+
+def _check_names(scenes: Sequence[str]) -> None:
+    """Refuse scenes whose data sets would have one folder."""
+    from mspr_ros.data.writer import file_name
+
+    names: dict[str, str] = {}
+    for scene in scenes:
+        other = names.setdefault(file_name(scene), scene)
+        if other != scene:
+            raise MsprError(
+                f"scenes '{other}' and '{scene}' would share the data set folder "
+                f"{file_name(scene)}; name one of them otherwise"
+            )
 
 
 def _open(work: Path, args: argparse.Namespace) -> None:
@@ -150,7 +170,9 @@ def _is_interruption(error: BaseException) -> bool:
 
 def _import(scene: SceneBags, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Turn the bags of a scene into a data set, and say what came of them."""
-    output = (folder / re.sub(r"[^\w.-]", "_", scene.name)).absolute()
+    from mspr_ros.data.writer import file_name
+
+    output = (folder / file_name(scene.name)).absolute()
 
     def import_them() -> dict[str, Any]:
         from mspr_ros.bags.importing import import_bags
@@ -199,10 +221,8 @@ def _configure(
     def choose() -> dict[str, Any]:
         import dataclasses
 
-        import yaml
-
         from mspr_ros.bundle import load_metadata
-        from mspr_ros.config import to_mapping
+        from mspr_ros.config import dump_yaml, to_mapping
         from mspr_ros.data.dataset import Dataset
         from mspr_ros.ros.resources import shared_path
         from mspr_ros.training.configuration import load_train_config
@@ -228,7 +248,7 @@ def _configure(
         if not config.image_cache:
             config = dataclasses.replace(config, image_cache=str((work / "cache").absolute()))
         config, rate = _budget(args, config)
-        text = yaml.safe_dump(to_mapping(config), sort_keys=False)
+        text = dump_yaml(to_mapping(config))
         (work / "config.yaml").write_text(text, encoding="utf-8")
         for note in notes:
             print(note)
@@ -246,7 +266,7 @@ def _configure(
 
 def _budget(args: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfig, float | None]:
     """Choose the number of pictures for the minutes there are, by a short measurement."""
-    from mspr_ros.localizer import choose_device
+    from mspr_ros.device import choose_device
     from mspr_ros.training import teaching
 
     minutes = args.minutes
@@ -277,7 +297,7 @@ def _train(args: argparse.Namespace, work: Path) -> dict[str, Any]:
 
 def _grow(args: argparse.Namespace, work: Path) -> tuple[Path, dict[str, Any]]:
     """Join what was learned of the new scenes to the old bundle."""
-    from mspr_ros.localizer import choose_device
+    from mspr_ros.device import choose_device
     from mspr_ros.training.growing import grow_bundle
 
     bundle = work / "grown"

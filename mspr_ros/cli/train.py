@@ -84,9 +84,11 @@ def _train(config: TrainConfig, args: argparse.Namespace, processes: Processes) 
         together = f" in each of {processes.count} processes" if processes.count > 1 else ""
         print(
             f"{len(lesson.scenes)} scenes, {len(lesson.train)} frames to train on, "
-            f"{len(lesson.validation)} to validate; {trainer.num_steps} steps on "
-            f"{trainer.device}{together}"
+            f"{len(lesson.validation)} to validate ({lesson.validation_source}); "
+            f"{trainer.num_steps} steps on {trainer.device}{together}"
         )
+        for note in lesson.notes:
+            print(note)
         if config.clusters == "auto":
             shape = trainer.config.network
             print(
@@ -99,7 +101,9 @@ def _train(config: TrainConfig, args: argparse.Namespace, processes: Processes) 
     if processes.is_first:
         print(f"bundle: {result['bundle']}")
         frames = [(item.frame, item.camera) for item in trainer.lesson.validation]
-        report = write_training_report(args.output, frames, device=str(device))
+        report = write_training_report(
+            args.output, frames, device=str(device), source=lesson.validation_source
+        )
         print(f"report: {report}")
         result["report"] = str(report)
     return result

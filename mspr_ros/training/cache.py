@@ -31,7 +31,7 @@ from mspr_ros.training.disk import readable
 from mspr_ros.training.distributed import Processes
 from mspr_ros.training.lesson import Lesson
 from mspr_ros.training.reduction import Reduction
-from mspr_ros.training.samples import LabeledFrame
+from mspr_ros.training.samples import LabeledFrame, naming_file
 
 _FORMAT = 1
 _MANIFEST = "cache.json"
@@ -56,12 +56,19 @@ class ImageCache:
         self._place = {_name(item): place for place, item in enumerate(frames)}
 
     def read(self, item: LabeledFrame) -> tuple[ImageU8, LabeledFrame]:
-        """Give a frame's picture, and the frame with the camera of that picture."""
+        """Give a frame's picture, and the frame with the camera of that picture.
+
+        Raises:
+            MsprError: If the file ends before the picture does.
+        """
         number, row = (int(value) for value in self._index[self._place[_name(item)]])
-        shape = self._shapes[number]
-        size = int(np.prod(shape))
-        data = os.pread(self._files[number].fileno(), size, row * size)
-        image = np.frombuffer(data, dtype=np.uint8).reshape(shape)
+        file = self._files[number]
+        image = np.empty(self._shapes[number], dtype=np.uint8)
+        if os.preadv(file.fileno(), [image.data], row * image.nbytes) < image.nbytes:
+            raise MsprError(
+                f"the image cache {file.name} was cut short while it was in use; go on with "
+                "--resume, which writes it anew"
+            )
         return image, item._replace(camera=self._reduction.camera(item.camera))
 
 
@@ -172,8 +179,7 @@ def _announce(
         counts[sequence] = counts.get(sequence, 0) + 1
         first.setdefault(sequence, item)
     size = sum(
-        counts[sequence] * reduction.picture(read_image(item.frame.image), item.camera).nbytes
-        for sequence, item in first.items()
+        counts[sequence] * _reduced(item, reduction).nbytes for sequence, item in first.items()
     )
     free = shutil.disk_usage(folder.parent).free
     if size + reserve_bytes > free:
@@ -222,20 +228,22 @@ def _file_name(shape: tuple[int, int]) -> str:
     return f"{shape[1]}x{shape[0]}.rgb"
 
 
+def _reduced(item: LabeledFrame, reduction: Reduction) -> ImageU8:
+    image = read_image(item.frame.image)
+    with naming_file(item):
+        return reduction.picture(image, item.camera)
+
+
 def _pictures(frames: Sequence[LabeledFrame], config: TrainConfig) -> Iterator[ImageU8]:
     """Read and reduce pictures in order, a few ahead of the one that is written."""
     reduction = Reduction(config)
-
-    def read(item: LabeledFrame) -> ImageU8:
-        return reduction.picture(read_image(item.frame.image), item.camera)
-
     waiting: deque[Future[ImageU8]] = deque()
     with (
         ThreadPoolExecutor(max_workers=config.num_workers) as pool,
         tqdm(total=len(frames), unit="picture") as bar,
     ):
         for item in frames:
-            waiting.append(pool.submit(read, item))
+            waiting.append(pool.submit(_reduced, item, reduction))
             if len(waiting) > 4 * config.num_workers:
                 yield waiting.popleft().result()
                 bar.update()

@@ -1,6 +1,6 @@
 """Calibrate a network: prototypes of training frames, the rest of frames held back.
 
-At the end of `mspr train` on its validation blocks; by `mspr calibrate` on any recordings.
+At the end of `mspr train` on its validation frames; by `mspr calibrate` on any recordings.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def calibrate_after_training(
     device: torch.device,
     config: TrainConfig,
     scene_names: tuple[str, ...],
+    source: str,
     images: ImageSource | None = None,
 ) -> Trust | None:
     """Calibrate on validation frames; None where that is switched off or they are too few.
@@ -56,16 +57,18 @@ def calibrate_after_training(
         device: Of the network.
         config: Of the run.
         scene_names: In the order of the network's ids.
+        source: What the validation frames are, for people.
         images: Where pictures come from; by default from their files.
     """
     if not (config.calibration.enabled and validation):
         return None
+    limits, threads = config.calibration, config.num_workers
     prototypes = prototypes_of(
-        network, train, preprocessor, device, config.calibration.frames_per_scene, images
+        network, train, preprocessor, device, limits.frames_per_scene, images, num_workers=threads
     )
     return calibrate_on(
         network, validation, preprocessor, device, scene_names, prototypes,
-        options_of(config.calibration, "validation blocks of the training split"), images,
+        options_of(limits, source), images, num_workers=threads,
     )  # fmt: skip
 
 
@@ -86,10 +89,11 @@ def prototypes_of(
     frames_per_scene: int,
     images: ImageSource | None = None,
     batch_size: int = 16,
+    num_workers: int = 2,
 ) -> Prototypes:
     """Choose prototypes from training frames, of which at most so many a scene are looked at."""
     chosen = evenly_per_scene(train, frames_per_scene)
-    signals = ask_network(network, chosen, preprocessor, device, batch_size, images)
+    signals = ask_network(network, chosen, preprocessor, device, batch_size, images, num_workers)
     assert signals.descriptor is not None and signals.embedding is not None
     return choose_prototypes(
         signals.descriptor,
@@ -110,9 +114,10 @@ def calibrate_on(
     options: CalibrationOptions,
     images: ImageSource | None = None,
     batch_size: int = 16,
+    num_workers: int = 2,
 ) -> Trust | None:
     """Calibrate on frames that the network was not trained on; None where they are too few."""
-    signals = ask_network(network, frames, preprocessor, device, batch_size, images)
+    signals = ask_network(network, frames, preprocessor, device, batch_size, images, num_workers)
     truth = truth_of(network, frames)
     calibration = calibrate(signals, truth, scene_names, prototypes, options)
     return None if calibration is None else Trust(calibration, prototypes)
@@ -150,10 +155,11 @@ def blocks_of(frames: Sequence[LabeledFrame]) -> npt.NDArray[np.int64]:
     """
     stamps = [item.frame.stamp_ns for item in frames]
     sequences = [(item.scene, item.frame.sequence) for item in frames]
-    blocks = contiguous_runs(stamps, sequences)
+    cameras = [item.frame.camera for item in frames]
+    blocks = contiguous_runs(stamps, sequences, cameras=cameras)
     if len(blocks) < _WANTED_BLOCKS:
         longest = max(1, len(frames) // _WANTED_BLOCKS)
-        blocks = contiguous_blocks(stamps, sequences, max_block_frames=longest)
+        blocks = contiguous_blocks(stamps, sequences, max_block_frames=longest, cameras=cameras)
     numbers = np.empty(len(frames), dtype=np.int64)
     for number, rows in enumerate(blocks):
         numbers[rows] = number

@@ -29,6 +29,7 @@ from mspr_ros.network.clustering import (
 )
 from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.lesson import load_datasets
+from mspr_ros.training.taught_frames import plausible
 
 RATIO = 12.0
 MOST_CLUSTERS = 8
@@ -38,8 +39,6 @@ FRAMES_PER_CLUSTER = 50
 LEAST_M, LEAST_DEG = 0.02, 2.0
 # What is held back to choose by, of each sequence.
 _BLOCKS, _FRACTION, _GUARD_FRAMES = 5, 0.2, 5
-# Poses beyond so many times the median distance from the median position are mistakes.
-_OUTLIER = 50.0
 _MOST_KEPT, _MOST_HELD_BACK = 3000, 400
 
 
@@ -71,16 +70,20 @@ class SceneClusters:
 def choose_clusters(datasets: Sequence[Dataset], split: str = "train") -> tuple[int, int]:
     """Choose the numbers of position and orientation clusters.
 
-    The scene that needs most decides: all scenes of a network have the same number.
+    The scene that needs most decides, as far as every other can be cut into as many: all scenes
+    of a network have the same number.
 
     Args:
         datasets: What is taught.
         split: Of the frames that count.
     """
     found = clusters_by_scene(datasets, split).values()
+    if not found:
+        return 1, 1
+    limits = [_most_clusters(frames) for frames in _by_scene(datasets, split).values()]
     return (
-        max((scene.positions for scene in found), default=1),
-        max((scene.orientations for scene in found), default=1),
+        min(max(scene.positions for scene in found), *(most for most, _ in limits)),
+        min(max(scene.orientations for scene in found), *(most for _, most in limits)),
     )
 
 
@@ -93,10 +96,29 @@ def clusters_by_scene(datasets: Sequence[Dataset], split: str = "train") -> dict
             frames.stamps_ns,
             [frame.sequence for frame in frames.frames],
         )
+        for scene, frames in _by_scene(datasets, split).items()
+    }
+
+
+def _by_scene(datasets: Sequence[Dataset], split: str) -> dict[str, Dataset]:
+    return {
+        scene: frames
         for dataset in datasets
         for scene in dataset.scenes
         if len(frames := dataset.select(split=split, scene=scene))
     }
+
+
+def _most_clusters(frames: Dataset) -> tuple[int, int]:
+    """Give how many clusters of position and of orientation a scene can be cut into.
+
+    Half of its distinct poses: at least half of a sequence stays for training when validation
+    blocks and their guards are cut out.
+    """
+    true = plausible(frames.positions)
+    distinct = (len(np.unique(x[true], axis=0)) for x in (frames.positions, frames.quats_xyzw))
+    positions, orientations = (max(1, count // 2) for count in distinct)
+    return positions, orientations
 
 
 def weigh_clusters(
@@ -115,11 +137,11 @@ def weigh_clusters(
         sequences: N names.
         most: Clusters, at most; fewer where each would have less than `FRAMES_PER_CLUSTER`.
     """
-    plausible = _plausible(positions)
+    true = plausible(positions)
     kept, held_back = _held_back(stamps_ns, sequences)
-    train = _some(np.flatnonzero(kept & plausible), _MOST_KEPT)
-    test = _some(np.flatnonzero(held_back & plausible), _MOST_HELD_BACK)
-    outliers = int(np.count_nonzero(~plausible))
+    train = _some(np.flatnonzero(kept & true), _MOST_KEPT)
+    test = _some(np.flatnonzero(held_back & true), _MOST_HELD_BACK)
+    outliers = int(np.count_nonzero(~true))
     most = min(most, len(positions) // FRAMES_PER_CLUSTER)
     if most < 2 or not len(test):
         return SceneClusters(len(positions), outliers, np.nan, np.nan, (), (), 1, 1)
@@ -142,8 +164,14 @@ def weigh_clusters(
     )
 
 
-def with_chosen_clusters(config: TrainConfig) -> TrainConfig:
+def with_chosen_clusters(
+    config: TrainConfig, datasets: Sequence[Dataset] | None = None
+) -> TrainConfig:
     """Fill in the numbers of clusters where a configuration leaves them to the poses.
+
+    Args:
+        config: Of the run.
+        datasets: As `load_datasets` gives them; by default they are read here.
 
     Raises:
         DatasetError: If a dataset is refused.
@@ -151,7 +179,8 @@ def with_chosen_clusters(config: TrainConfig) -> TrainConfig:
     """
     if config.clusters != "auto":
         return config
-    positions, orientations = choose_clusters(load_datasets(config), config.train_split)
+    datasets = load_datasets(config) if datasets is None else datasets
+    positions, orientations = choose_clusters(datasets, config.train_split)
     network = dataclasses.replace(
         config.network, num_position_clusters=positions, num_orientation_clusters=orientations
     )
@@ -170,11 +199,6 @@ def orientation_spread_deg(quats_xyzw: Array, others: Array, num_clusters: int) 
     centroids = cluster_orientations(quats_xyzw, num_clusters)
     nearest = centroids[assign_orientation_clusters(others, centroids)]
     return float(np.degrees(np.sqrt(np.mean(rotation_angle_rad(others, nearest) ** 2))))
-
-
-def _plausible(positions: Array) -> npt.NDArray[np.bool_]:
-    distance = np.linalg.norm(positions - np.median(positions, axis=0), axis=1)
-    return np.asarray(distance <= _OUTLIER * max(float(np.median(distance)), LEAST_M))
 
 
 def _held_back(

@@ -58,8 +58,10 @@ class OptimizerConfig:
 class ValidationConfig:
     """How validation frames are cut out of the training split, in guarded blocks of time.
 
+    A scene that has frames of split `val` is validated on those, and nothing is cut out of it.
+
     Args:
-        fraction: Share of each sequence that validates; 0 validates nothing.
+        fraction: Share of each sequence that validates; 0 validates nothing, split `val` neither.
         blocks_per_sequence: Into how many blocks that share is cut.
         guard_frames: Frames on either side of a block that neither train nor validate.
         every_epochs: How often to validate; the last epoch always does.
@@ -264,7 +266,10 @@ class TrainConfig:
             problems.append("preprocess has a virtual camera; leave out fit_virtual_camera")
         virtual |= self.fit_virtual_camera
         if self.augmentation.moves_camera and not virtual:
-            problems.append("augmentation moves the virtual camera, but preprocess has none")
+            problems.append(
+                "augmentation moves the virtual camera, but preprocess has none; set yaw_deg, "
+                "pitch_deg, roll_deg and focal to 0, or fit_virtual_camera to true"
+            )
         if problems:
             raise ValueError("; ".join(problems))
 

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mspr_ros.device import choose_device
 from mspr_ros.errors import ConfigError, MsprError
-from mspr_ros.localizer import choose_device
 from mspr_ros.network.losses import PoseCriterion
 from mspr_ros.network.regressor import PoseRegressor, Selection
 

@@ -37,8 +37,8 @@ from mspr_ros.training.first_findings import (
     wrong_clusters,
 )
 from mspr_ros.training.lesson import Lesson
-from mspr_ros.training.samples import ImageFiles, ImageSource, LabeledFrame, evenly_per_scene
-from mspr_ros.training.validation import ask_network
+from mspr_ros.training.samples import ImageSource, LabeledFrame, evenly_per_scene
+from mspr_ros.training.validation import ask_network, network_inputs
 
 _ATTENTION_FRAMES = 8
 _UNITS = (("position", "m"), ("orientation", "deg"))
@@ -55,6 +55,7 @@ def check_network(
     images: ImageSource | None = None,
     before: Before | None = None,
     batch_size: int = 8,
+    num_workers: int = 2,
 ) -> list[Finding]:
     """Make all checks that can be made.
 
@@ -68,8 +69,9 @@ def check_network(
         images: Where pictures come from; by default from their files.
         before: What it started from, where that is known.
         batch_size: Pictures to a pass.
+        num_workers: Threads that read pictures.
     """
-    signals = ask_network(network, frames, preprocessor, device, batch_size, images)
+    signals = ask_network(network, frames, preprocessor, device, batch_size, images, num_workers)
     truth = _Truth(network, frames, train)
     right = signals.scene == truth.scene
     findings = []
@@ -116,7 +118,7 @@ def check_after_epoch(
     before = read_before(config.initial_weights, lesson.data_hash)
     return check_network(
         network, frames, lesson.train, names, preprocessor, device, images=images, before=before,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size, num_workers=config.num_workers,
     )  # fmt: skip
 
 
@@ -156,9 +158,7 @@ def attention_entropy(
 
     Mean over frames and heads, of the decoder layer that is most selective; 1 is uniform.
     """
-    images = images or ImageFiles()
-    pairs = [images.read(item) for item in frames]
-    tensor = preprocessor.tensor([image for image, _ in pairs], [item.camera for _, item in pairs])
+    (tensor,) = network_inputs(frames, preprocessor, len(frames), images)
     rows = torch.arange(len(frames))
     scene = torch.tensor([item.scene for item in frames])
     network.eval()

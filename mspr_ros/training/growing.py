@@ -22,13 +22,14 @@ from mspr_ros.preprocess import Preprocessor
 from mspr_ros.training.configuration import TrainConfig, load_train_config
 from mspr_ros.training.growing_trust import extend_trust
 from mspr_ros.training.lesson import Lesson, prepare_lesson
-from mspr_ros.training.samples import ImageFiles, LabeledFrame
+from mspr_ros.training.samples import LabeledFrame, evenly_per_scene
+from mspr_ros.training.validation import network_inputs
 
 # Share of the new scenes' held-back frames that are recognised; fewer would spare the old scenes.
 RECOGNISED = 0.95
 # Log odds of the median frame to be of the new scenes.
 CERTAINTY = 4.0
-# Frames whose embeddings say where a scene's lie.
+# Frames of each scene whose embeddings say where they lie.
 MOST_FRAMES = 1000
 
 
@@ -109,13 +110,13 @@ def _learn_familiarity(
     familiarity = network.familiarity[-1]
     assert isinstance(familiarity, Familiarity)
     preprocessor = Preprocessor(metadata.preprocess)
-    trained = _evenly(lesson.train, MOST_FRAMES)
+    trained = evenly_per_scene(lesson.train, MOST_FRAMES)
     embeddings = _embeddings(network, trained, preprocessor, device)
     scenes = np.array([item.scene for item in trained])
     for scene in range(len(metadata.scenes)):
         rows = torch.from_numpy(np.flatnonzero(scenes == scene)).to(device)
         familiarity.fit(scene, embeddings[rows, scene])
-    held_back = _evenly(lesson.validation, MOST_FRAMES)
+    held_back = evenly_per_scene(lesson.validation, MOST_FRAMES)
     if held_back:
         embeddings = _embeddings(network, held_back, preprocessor, device)
     distances = familiarity(embeddings).amin(dim=1)
@@ -129,11 +130,6 @@ def _learn_familiarity(
     }
 
 
-def _evenly(frames: Sequence[LabeledFrame], count: int) -> list[LabeledFrame]:
-    step = max(1, -(-len(frames) // count))
-    return list(frames[::step])
-
-
 def _embeddings(
     network: GrownRegressor,
     frames: Sequence[LabeledFrame],
@@ -142,13 +138,10 @@ def _embeddings(
     batch_size: int = 16,
 ) -> torch.Tensor:
     """Give the decoder outputs of the last group, (N, n, 2 D)."""
-    images, count, found = ImageFiles(), network.groups[-1], []
-    for start in range(0, len(frames), batch_size):
-        pairs = [images.read(item) for item in frames[start : start + batch_size]]
-        cameras = [item.camera for _, item in pairs]
-        tensor = preprocessor.tensor([image for image, _ in pairs], cameras).to(device)
+    count, found = network.groups[-1], []
+    for tensor in network_inputs(frames, preprocessor, batch_size):
         with torch.no_grad():
-            both = torch.cat(network.encode(tensor), dim=-1)
+            both = torch.cat(network.encode(tensor.to(device)), dim=-1)
         found.append(both[:, -count:])
     return torch.cat(found)
 

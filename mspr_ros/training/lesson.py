@@ -15,7 +15,6 @@ from mspr_ros.bundle import SceneInfo
 from mspr_ros.camera import fitting_virtual_camera
 from mspr_ros.config import to_mapping
 from mspr_ros.data.dataset import Dataset
-from mspr_ros.data.splits import split_guarded
 from mspr_ros.errors import ConfigError, DatasetError
 from mspr_ros.geometry import Array, as_float_tuple
 from mspr_ros.network.clustering import (
@@ -23,8 +22,9 @@ from mspr_ros.network.clustering import (
     cluster_orientations,
     cluster_positions,
 )
-from mspr_ros.training.configuration import TrainConfig, ValidationConfig
+from mspr_ros.training.configuration import TrainConfig
 from mspr_ros.training.samples import LabeledFrame, labeled_frames
+from mspr_ros.training.taught_frames import choose_frames
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Lesson:
         position_units: (S,) metres, root mean square distance of positions from their centroids.
         cameras: The cameras of the frames, as plain values for the bundle.
         data_hash: Of the datasets.
+        validation_source: What the validation frames are, for people.
+        notes: What of the datasets is not used and why, for people.
     """
 
     scenes: tuple[SceneInfo, ...]
@@ -50,26 +52,29 @@ class Lesson:
     position_units: Array
     cameras: dict[str, Any]
     data_hash: str
+    validation_source: str
+    notes: tuple[str, ...]
 
 
-def prepare_lesson(config: TrainConfig) -> Lesson:
-    """Read the datasets, hold validation blocks back and find the clusters.
+def prepare_lesson(config: TrainConfig, datasets: Sequence[Dataset] | None = None) -> Lesson:
+    """Choose the frames to train and to validate on, and find the clusters.
+
+    Args:
+        config: Of the run.
+        datasets: As `load_datasets` gives them; by default they are read here.
 
     Raises:
         DatasetError: If a dataset is refused, or two hold the same scene.
         ConfigError: If the data cannot be split or clustered as asked.
     """
-    datasets = load_datasets(config)
-    training = [dataset.select(split=config.train_split) for dataset in datasets]
+    datasets = load_datasets(config) if datasets is None else datasets
     names = _scene_names(datasets)
-    empty = [dataset.name for dataset in training if not dataset.frames]
+    empty = [one.name for one in datasets if not one.select(split=config.train_split).frames]
     if empty:
         raise DatasetError(f"no frames of split '{config.train_split}' in: {', '.join(empty)}")
-    train, validation = [], []
-    for dataset in training:
-        kept, held_back = _split(dataset, config.validation)
-        train += labeled_frames([kept], names)
-        validation += labeled_frames([held_back], names)
+    taught = [choose_frames(dataset, config) for dataset in datasets]
+    train = labeled_frames([one.train for one in taught], names)
+    validation = labeled_frames([one.validation for one in taught], names)
     _check_cameras((*train, *validation), config)
     unknown = sorted(config.map_frames.keys() - set(names))
     if unknown:
@@ -80,7 +85,6 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
             f"no training frames of: {', '.join(names[i] for i in sorted(missing))}"
         )
     positions, orientations = _cluster(train, names, config)
-    hashes = "".join(dataset.content_hash() for dataset in datasets)
     return Lesson(
         scenes=tuple(_scene_info(i, name, train, config) for i, name in enumerate(names)),
         train=train,
@@ -93,8 +97,16 @@ def prepare_lesson(config: TrainConfig) -> Lesson:
             for dataset in datasets
             for name, camera in dataset.cameras.items()
         },
-        data_hash=hashlib.sha256(hashes.encode()).hexdigest(),
+        data_hash=hash_of(datasets),
+        validation_source=_source(validation, config),
+        notes=tuple(note for one in taught for note in one.notes),
     )
+
+
+def hash_of(datasets: Sequence[Dataset]) -> str:
+    """Name the content of several datasets, in their order."""
+    hashes = "".join(dataset.content_hash() for dataset in datasets)
+    return hashlib.sha256(hashes.encode()).hexdigest()
 
 
 def load_datasets(config: TrainConfig) -> list[Dataset]:
@@ -107,21 +119,31 @@ def load_datasets(config: TrainConfig) -> list[Dataset]:
     return _only_scenes([Dataset.load(Path(folder)) for folder in config.datasets], config.scenes)
 
 
-def with_virtual_camera(config: TrainConfig) -> TrainConfig:
-    """Fit the virtual camera to the datasets' cameras, where the configuration asks for it.
+def with_virtual_camera(
+    config: TrainConfig, datasets: Sequence[Dataset] | None = None
+) -> TrainConfig:
+    """Fit the virtual camera to those of the training frames, where the configuration asks for it.
+
+    Args:
+        config: Of the run.
+        datasets: As `load_datasets` gives them; by default they are read here.
 
     Raises:
         DatasetError: If a dataset is refused.
-        ConfigError: If the datasets have no cameras.
+        ConfigError: If the training frames have no cameras.
     """
     if not config.fit_virtual_camera:
         return config
-    datasets = [Dataset.load(Path(folder)) for folder in config.datasets]
-    cameras = [camera for dataset in datasets for camera in dataset.cameras.values()]
+    cameras = [
+        dataset.cameras[name]
+        for dataset in (load_datasets(config) if datasets is None else datasets)
+        for name in {frame.camera for frame in dataset.select(split=config.train_split).frames}
+        if name
+    ]
     if not cameras:
         raise ConfigError(
-            "fit_virtual_camera needs cameras, but the datasets have none; import them with "
-            "--intrinsics"
+            "fit_virtual_camera needs cameras, but the training frames have none; import them "
+            "with --intrinsics"
         )
     size = config.preprocess
     camera = fitting_virtual_camera(cameras, size.width, size.height)
@@ -156,15 +178,14 @@ def _scene_names(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _split(dataset: Dataset, config: ValidationConfig) -> tuple[Dataset, Dataset]:
-    if config.fraction == 0.0:
-        return dataset, dataset.subset([])
-    return split_guarded(
-        dataset,
-        num_blocks=config.blocks_per_sequence,
-        fraction=config.fraction,
-        guard_frames=config.guard_frames,
-    )
+def _source(validation: Sequence[LabeledFrame], config: TrainConfig) -> str:
+    """Say what validation frames are."""
+    blocks = "validation blocks of the training split"
+    if config.train_split == "val":
+        return blocks
+    splits = {item.frame.split for item in validation}
+    parts = ["split val"] * ("val" in splits) + [blocks] * bool(splits - {"val"})
+    return " and ".join(parts) or "no frames"
 
 
 def _check_cameras(frames: Sequence[LabeledFrame], config: TrainConfig) -> None:

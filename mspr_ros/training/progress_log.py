@@ -19,11 +19,21 @@ class ProgressLog:
         run: The run folder.
         num_steps: Of the whole run.
         done: Steps that an earlier part of the run took.
+        in_metres: Whether the position's part of the loss is a mean distance in metres.
         silent: Whether to show and write nothing.
     """
 
-    def __init__(self, run: Path, num_steps: int, done: int, *, silent: bool = False) -> None:
+    def __init__(
+        self,
+        run: Path,
+        num_steps: int,
+        done: int,
+        *,
+        in_metres: bool = True,
+        silent: bool = False,
+    ) -> None:
         self._run = run
+        self._position = "{:.3f} m" if in_metres else "x {:.3f}"
         self._silent = silent
         self._writer = None if silent else SummaryWriter(str(run / "tensorboard"))
         self._bar = tqdm(
@@ -46,7 +56,8 @@ class ProgressLog:
     def step(self, epoch: str, losses: dict[str, float]) -> None:
         """Move the bar on by one step and show where the run stands."""
         self._bar.set_postfix_str(
-            f"epoch {epoch} {losses['position']:.3f} m, q {losses['orientation']:.3f}",
+            f"epoch {epoch} {self._position.format(losses['position'])}, "
+            f"q {losses['orientation']:.3f}",
             refresh=False,
         )
         self._bar.update()

@@ -11,7 +11,7 @@ pixels that fill whole ones.
 from __future__ import annotations
 
 from mspr_ros.camera import CameraModel, VirtualCamera, average_blocks, block_factor
-from mspr_ros.errors import ConfigError
+from mspr_ros.errors import ImageError
 from mspr_ros.preprocess import ImageU8, resize_for_cut
 from mspr_ros.training.configuration import TrainConfig
 
@@ -33,15 +33,19 @@ class Reduction:
         return camera.shrunk(self._factor(camera, virtual)) if camera and virtual else camera
 
     def picture(self, image: ImageU8, camera: CameraModel | None) -> ImageU8:
-        """Give the smaller picture, (h, w, 3) uint8."""
+        """Give the smaller picture, (h, w, 3) uint8.
+
+        Raises:
+            ImageError: If a picture to be warped is not of its camera's size.
+        """
         wanted = self.pipeline
         if camera is None or wanted.virtual_camera is None:
             size = (wanted.width, wanted.height, wanted.resize_shorter_px)
             return resize_for_cut(image, *size, enlarge=False)
         if image.shape[:2] != (camera.height, camera.width):
-            raise ConfigError(
-                f"a picture is {image.shape[1]}x{image.shape[0]}, but its camera "
-                f"{camera.width}x{camera.height}"
+            raise ImageError(
+                f"the picture is {image.shape[1]}x{image.shape[0]}, but its camera "
+                f"{camera.width}x{camera.height}; import it with the intrinsics of its size"
             )
         return average_blocks(image, self._factor(camera, wanted.virtual_camera))
 

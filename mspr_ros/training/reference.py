@@ -17,13 +17,8 @@ import torch
 from torch import Tensor
 
 from mspr_ros.bundle import BundleMetadata, SceneInfo, save_bundle
-from mspr_ros.data.label_csv import (
-    CAM_FROM_MAP,
-    CONVENTION_OF_SCENE,
-    MAP_FROM_CAM,
-    read_labels,
-)
-from mspr_ros.data.recording import ImportOptions
+from mspr_ros.data.label_csv import CONVENTION_OF_SCENE, read_labels
+from mspr_ros.data.recording import CAM_FROM_MAP, MAP_FROM_CAM, ImportOptions
 from mspr_ros.errors import CheckpointError, ConfigError, DatasetError
 from mspr_ros.geometry import Array, quat_xyzw_from_wxyz
 from mspr_ros.network.clustering import cluster_orientations, cluster_positions

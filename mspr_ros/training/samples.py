@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -22,7 +23,7 @@ from mspr_ros.data.dataset import Dataset
 from mspr_ros.data.frame import Frame
 from mspr_ros.data.images import read_image
 from mspr_ros.data.light import draw_light
-from mspr_ros.errors import DatasetError
+from mspr_ros.errors import DatasetError, ImageError
 from mspr_ros.geometry import Array, quat_xyzw_from_rotation, rotation_from_quat_xyzw
 from mspr_ros.network.clustering import assign_orientation_clusters, assign_position_clusters
 from mspr_ros.network.regressor import Selection
@@ -36,7 +37,7 @@ _BATCHES_AHEAD = 3
 
 # Last numbers of seeds, so that no two kinds of chance share a stream. NumPy takes a missing
 # number for a zero: (seed, epoch) is (seed, epoch, 0).
-_ORDER, _VARIATION = 1, 2
+_ORDER, _VARIATION, _SHARE = 1, 2, 3
 
 
 class Batch(NamedTuple):
@@ -71,6 +72,19 @@ class ImageFiles:
     def read(self, item: LabeledFrame) -> tuple[ImageU8, LabeledFrame]:
         """Give a frame's picture, and the frame as it is."""
         return read_image(item.frame.image), item
+
+
+@contextmanager
+def naming_file(item: LabeledFrame) -> Iterator[None]:
+    """Put the file's name before what is wrong with its picture.
+
+    Raises:
+        ImageError: With the name of the file.
+    """
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{item.frame.image}: {error}") from None
 
 
 def labeled_frames(datasets: Sequence[Dataset], scenes: Sequence[str]) -> list[LabeledFrame]:
@@ -126,7 +140,9 @@ class TrainingSamples:
         epoch, place, index = draw
         rng = np.random.default_rng((self.config.seed, epoch, place, _VARIATION))
         item = self.frames[index]
-        image, quat_xyzw = self._vary(item, rng)
+        image, own = self.images.read(item)
+        with naming_file(item):
+            image, quat_xyzw = self._vary(image, own, rng)
         position = np.array(item.frame.position)
         selection = Selection(
             torch.tensor(item.scene),
@@ -143,10 +159,11 @@ class TrainingSamples:
             torch.from_numpy(draw_light(self.config.augmentation, rng)),
         )
 
-    def _vary(self, item: LabeledFrame, rng: np.random.Generator) -> tuple[ImageU8, Array]:
+    def _vary(
+        self, image: ImageU8, item: LabeledFrame, rng: np.random.Generator
+    ) -> tuple[ImageU8, Array]:
         """Give the network's picture, still uint8, and the orientation it was seen with."""
         pipeline, augmentation = self.config.preprocess, self.config.augmentation
-        image, item = self.images.read(item)
         quat_xyzw = np.array(item.frame.quat_xyzw)
         virtual = pipeline.virtual_camera
         if virtual and item.camera and (augmentation.moves_camera or augmentation.random_crop):
@@ -201,6 +218,7 @@ class EpochBatches:
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self.order = _epoch_order(group_of_frame, config, epoch)
+        self.seed = config.seed
         self.epoch = epoch
         self.first_step = first_step
         self.batch_size = config.batch_size
@@ -216,11 +234,13 @@ class EpochBatches:
     def draws(self, step: int) -> list[Draw]:
         """Give this process's share of a step's draws; the step is counted from the epoch's."""
         rank, count = self.share
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        if count > 1:  # balanced groups come in turn: each process would see its own for ever
+            rng = np.random.default_rng((self.seed, self.epoch, step, _SHARE))
+            places = rng.permutation(places)
         size = self.batch_size // count
-        first = step * self.batch_size + rank * size
-        return [
-            (self.epoch, place, int(self.order[place])) for place in range(first, first + size)
-        ]
+        own = places[rank * size : (rank + 1) * size]
+        return [(self.epoch, int(place), int(self.order[place])) for place in own]
 
 
 def with_epochs(config: TrainConfig, num_frames: int) -> TrainConfig:

@@ -53,16 +53,21 @@ def freeze_backbone(network: PoseRegressor, config: TrainConfig) -> None:
     Raises:
         ConfigError: If the backbone is not a stack of `blocks` with a stem.
     """
+    for module in _frozen_stages(network, config):
+        module.requires_grad_(False)
+
+
+def _frozen_stages(network: PoseRegressor, config: TrainConfig) -> list[nn.Module]:
+    """Give the backbone's stem and first stages that are not trained; nothing where all are."""
     if config.frozen_backbone_stages < 0:
-        return
+        return []
     body = network.backbone.body
     stem = [getattr(body, name, None) for name in ("conv_stem", "bn1")]
     blocks = getattr(body, "blocks", None)
     if None in stem or not isinstance(blocks, nn.Sequential):
         raise ConfigError(f"stages of backbone '{network.config.backbone}' cannot be frozen")
-    for module in [*stem, *blocks.children()][: len(stem) + config.frozen_backbone_stages]:
-        assert isinstance(module, nn.Module)
-        module.requires_grad_(False)
+    modules = [*stem, *blocks.children()][: len(stem) + config.frozen_backbone_stages]
+    return [module for module in modules if isinstance(module, nn.Module)]
 
 
 def freeze_parts(network: PoseRegressor, config: TrainConfig) -> None:
@@ -88,11 +93,14 @@ def freeze_parts(network: PoseRegressor, config: TrainConfig) -> None:
 
 
 def set_training_mode(network: PoseRegressor, config: TrainConfig) -> None:
-    """Switch to training mode, all but the frozen parts and batch norms.
+    """Switch to training mode, all but the frozen parts, stages and batch norms.
 
-    Frozen parts answer as at run time: no dropout, and batch norms with the statistics they have.
+    Frozen modules answer as at run time: no dropout, and batch norms with the statistics they
+    have.
     """
     network.train()
+    for module in _frozen_stages(network, config):
+        module.eval()
     for name in config.frozen_parts:
         network.get_submodule(name).eval()
     if config.freeze_batch_norm:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from mspr_ros.bundle import BundleMetadata
+from mspr_ros.data.augmentation import AugmentationConfig
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.training.cluster_choice import choose_clusters
 from mspr_ros.training.configuration import TrainConfig
@@ -45,14 +46,21 @@ def with_own_network(
     blind = [d.name for d in datasets if any(not frame.camera for frame in d.frames)]
     if not blind or not (config.fit_virtual_camera or config.preprocess.virtual_camera):
         return config, []
-    still = dataclasses.replace(config.augmentation, yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0)
     preprocess = dataclasses.replace(config.preprocess, virtual_camera=None)
     config = dataclasses.replace(
-        config, augmentation=still, fit_virtual_camera=False, preprocess=preprocess
+        config,
+        augmentation=without_turns(config.augmentation),
+        fit_virtual_camera=False,
+        preprocess=preprocess,
     )
     return config, [
         f"no intrinsics for {', '.join(blind)}: images are resized, not warped to one camera"
     ]
+
+
+def without_turns(augmentation: AugmentationConfig) -> AugmentationConfig:
+    """Leave out what turns or zooms the virtual camera, where there is none."""
+    return dataclasses.replace(augmentation, yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0, focal=0.0)
 
 
 def with_network_of(config: TrainConfig, bundle: Path, metadata: BundleMetadata) -> TrainConfig:
@@ -65,7 +73,7 @@ def with_network_of(config: TrainConfig, bundle: Path, metadata: BundleMetadata)
         fit_virtual_camera=False,
         augmentation=config.augmentation
         if metadata.preprocess.virtual_camera is not None
-        else dataclasses.replace(config.augmentation, yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0),
+        else without_turns(config.augmentation),
         initial_weights=str(bundle),
         pretrained_backbone=False,
     )
@@ -94,7 +102,7 @@ def measure_rate(config: TrainConfig, device: torch.device, seconds: float) -> t
     """Train a throw-away network for a while to learn how fast it goes here.
 
     Args:
-        config: What will be trained.
+        config: What will be trained; its image cache is written before the clock starts.
         device: Where.
         seconds: How long, after a few steps to warm up.
 
@@ -105,6 +113,7 @@ def measure_rate(config: TrainConfig, device: torch.device, seconds: float) -> t
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Path(folder), device)
         num_frames = len(trainer.lesson.train)
+        trainer.open_image_cache()
         for epoch in range(10_000):
             batches = EpochBatches(trainer.group_of_frame, trainer.config, epoch, 0)
             for batch in load_batches(trainer.samples, batches, config.num_workers):

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from mspr_ros.config import to_mapping
+from mspr_ros.config import dump_yaml, to_mapping
 from mspr_ros.data.light import vary_light
 from mspr_ros.evaluation.metrics import json_safe
 from mspr_ros.geometry import Array
@@ -40,7 +39,12 @@ from mspr_ros.training.distributed import GradedNetwork, Processes
 from mspr_ros.training.failures import BadNumbers, keep_bad_batch, told_in_one_line
 from mspr_ros.training.first_checks import check_after_epoch
 from mspr_ros.training.interrupt import GentleInterrupt, Interrupted
-from mspr_ros.training.lesson import Lesson, prepare_lesson, with_virtual_camera
+from mspr_ros.training.lesson import (
+    Lesson,
+    load_datasets,
+    prepare_lesson,
+    with_virtual_camera,
+)
 from mspr_ros.training.outcome import describe, in_words, write_bundle
 from mspr_ros.training.progress_log import ProgressLog
 from mspr_ros.training.samples import (
@@ -88,8 +92,9 @@ class Trainer:
         processes: Processes = Processes(),  # noqa: B008
     ) -> None:
         processes.check_batch_size(config.batch_size)
-        config = with_virtual_camera(with_chosen_clusters(config))
-        self.lesson: Lesson = prepare_lesson(config)
+        datasets = load_datasets(config)
+        config = with_virtual_camera(with_chosen_clusters(config, datasets), datasets)
+        self.lesson: Lesson = prepare_lesson(config, datasets)
         config = with_epochs(config, len(self.lesson.train))
         self.config, self.run_folder, self.device = config, run, device
         self.processes = processes
@@ -129,18 +134,34 @@ class Trainer:
                 self._write_config()
                 if self._num_done == 0:
                     self._save("last.ckpt")  # so that a run can always be resumed
-            if self.config.image_cache:
-                self.samples.images = open_cache_together(
-                    self.lesson, self.config, self.processes, reserve_bytes=sum(sizes.values())
-                )
+            self.open_image_cache(reserve_bytes=sum(sizes.values()))
             self._train()
             result = self._write_bundle() if self.processes.is_first else {}
             self.processes.wait()
         return result
 
+    def open_image_cache(self, *, reserve_bytes: int = 0) -> None:
+        """Read pictures from the image cache, where the configuration names one, from now on.
+
+        Args:
+            reserve_bytes: Room that the disk must have beside it, where it is yet to be written.
+
+        Raises:
+            MsprError: If it cannot be written.
+        """
+        if self.config.image_cache:
+            self.samples.images = open_cache_together(
+                self.lesson, self.config, self.processes, reserve_bytes=reserve_bytes
+            )
+
     def _train(self) -> None:
         silent = not self.processes.is_first
-        log = ProgressLog(self.run_folder, self.num_steps, self._num_done, silent=silent)
+        in_metres = (
+            not self.config.network.normalize_positions and self.config.loss.robust_position == 0.0
+        )
+        log = ProgressLog(
+            self.run_folder, self.num_steps, self._num_done, in_metres=in_metres, silent=silent
+        )
         with log, GentleInterrupt() as interrupt:
             while self.progress.epoch < self.config.epochs:
                 if stops_early(self.config.validation, self.progress):
@@ -288,6 +309,7 @@ class Trainer:
             self.device,
             self.config.batch_size,
             self.samples.images,
+            self.config.num_workers,
         )
 
     @property
@@ -323,7 +345,7 @@ class Trainer:
         self.progress = Progress(**state["progress"])
 
     def _write_config(self) -> None:
-        text = yaml.safe_dump(to_mapping(self.config), sort_keys=False)
+        text = dump_yaml(to_mapping(self.config))
         (self.run_folder / "config.yaml").write_text(text, encoding="utf-8")
 
     def _write_bundle(self) -> dict[str, Any]:
@@ -345,6 +367,7 @@ class Trainer:
             self.device,
             self.config,
             tuple(info.name for info in self.lesson.scenes),
+            self.lesson.validation_source,
             self.samples.images,
         )
         return written if trust is None else write_bundle(*what, trust)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from mspr_ros.calibration.signals import Signals
+from mspr_ros.evaluation.answers import load_batches
 from mspr_ros.evaluation.metrics import (
     PoseSummary,
     orientation_error_deg,
@@ -18,8 +19,8 @@ from mspr_ros.evaluation.metrics import (
 from mspr_ros.evaluation.uncertainty import rotation_residual
 from mspr_ros.geometry import Array, as_float_tuple
 from mspr_ros.network.regressor import PoseRegressor
-from mspr_ros.preprocess import Preprocessor
-from mspr_ros.training.samples import ImageFiles, ImageSource, LabeledFrame
+from mspr_ros.preprocess import ImageU8, Preprocessor
+from mspr_ros.training.samples import ImageFiles, ImageSource, LabeledFrame, naming_file
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def validate(
     device: torch.device,
     batch_size: int,
     images: ImageSource | None = None,
+    num_workers: int = 2,
 ) -> ValidationResult:
     """Answer frames as at run time: no label reaches the network.
 
@@ -97,8 +99,9 @@ def validate(
         device: Of the network.
         batch_size: Frames at a time; it does not change the answers.
         images: Where pictures come from; by default from their files.
+        num_workers: Threads that read them.
     """
-    signals = ask_network(network, frames, preprocessor, device, batch_size, images)
+    signals = ask_network(network, frames, preprocessor, device, batch_size, images, num_workers)
     gt_position = np.array([item.frame.position for item in frames])
     gt_quat = np.array([item.frame.quat_xyzw for item in frames])
     return ValidationResult(
@@ -118,17 +121,47 @@ def ask_network(
     device: torch.device,
     batch_size: int,
     images: ImageSource | None = None,
+    num_workers: int = 2,
 ) -> Signals:
     """Give all that a network says of frames, as `validate` asks it; at least one frame."""
-    images = images or ImageFiles()
     network.eval()
     parts = []
-    for start in range(0, len(frames), batch_size):
-        pairs = [images.read(item) for item in frames[start : start + batch_size]]
-        cameras = [item.camera for _, item in pairs]
-        tensor = preprocessor.tensor([image for image, _ in pairs], cameras).to(device)
+    for tensor in network_inputs(frames, preprocessor, batch_size, images, num_workers):
         with torch.inference_mode():
-            seen = network.look(tensor)
+            seen = network.look(tensor.to(device))
             output = network.answer(seen.position_out, seen.orientation_out)
             parts.append(Signals.from_output(output, seen.descriptor))
     return Signals.concatenate(parts)
+
+
+def network_inputs(
+    frames: Sequence[LabeledFrame],
+    preprocessor: Preprocessor,
+    batch_size: int,
+    images: ImageSource | None = None,
+    num_workers: int = 2,
+) -> Iterator[torch.Tensor]:
+    """Read pictures as at run time, the next batch while this one is worked on.
+
+    Args:
+        frames: Whose pictures.
+        preprocessor: Of the network.
+        batch_size: Pictures at a time.
+        images: Where pictures come from; by default from their files.
+        num_workers: Threads that read them.
+
+    Yields:
+        The network's input (B, 3, height, width) float32, in the order of the frames.
+
+    Raises:
+        ImageError: If a picture cannot be used, with the name of its file.
+    """
+    source = images or ImageFiles()
+
+    def read(item: LabeledFrame) -> ImageU8:
+        image, own = source.read(item)
+        with naming_file(item):
+            return preprocessor.geometric(image, own.camera)
+
+    for _, pictures in load_batches(frames, read, batch_size, num_workers):
+        yield preprocessor.normalize(torch.from_numpy(np.stack(pictures)))
