@@ -17,12 +17,13 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mspr_ros.bench.machine import MATRIX_FLOP, matrix_product
+from mspr_ros.bench.timing import time_in_turns
 from mspr_ros.bench.training_step import make_step
 from mspr_ros.training.configuration import load_train_config
 
@@ -50,12 +51,7 @@ def main() -> None:
     for way in ways:
         dropped, precision = way.split(", ")
         steps[way] = make_step(config, dropped, device, half=precision == "bf16")
-    times: dict[str, list[float]] = {way: [] for way in steps}
-    for step in steps.values():
-        seconds(step, device)
-    for _ in range(args.steps):
-        for way, step in steps.items():
-            times[way].append(seconds(step, device))
+    timings = time_in_turns(steps, rounds=args.steps, warm_up=1, device=device)
     result: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
@@ -68,7 +64,8 @@ def main() -> None:
     }
     print(f"1024x1024 matrix product: {gflops['float32']:.0f} GFLOP/s in fp32, "
           f"{gflops['bfloat16']:.0f} in bf16")  # fmt: skip
-    for way, values in times.items():
+    for way, timing in timings.items():
+        values = timing.wall_s
         rate = config.batch_size / statistics.median(values)
         slow, fast = config.batch_size / max(values), config.batch_size / min(values)
         factor = rate / ORIGINAL_IMAGES_PER_S * ORIGINAL_GFLOPS / gflops["float32"]
@@ -81,21 +78,11 @@ def main() -> None:
         args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def seconds(function: Callable[[], object], device: torch.device) -> float:
-    """Time one call, the GPU's work included."""
-    start = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
 def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Give the median GFLOP/s of 1024x1024 matrix products."""
-    first, second = (torch.randn(1024, 1024, device=device).to(dtype) for _ in range(2))
-    seconds(lambda: first @ second, device)
-    median = statistics.median(seconds(lambda: first @ second, device) for _ in range(5))
-    return 2.0 * 1024**3 / median / 1e9
+    product = {"product": matrix_product(dtype, device)}
+    timing = time_in_turns(product, rounds=5, warm_up=1, device=device)["product"]
+    return MATRIX_FLOP / statistics.median(timing.wall_s) / 1e9
 
 
 if __name__ == "__main__":

@@ -39,7 +39,12 @@ from trust_measure import (
 from trust_plots import corruption_figure, overview_figure
 from trust_verdict import verdicts
 
-from mspr_ros.cli.evaluate_frames import check_images, choose_split, choose_unknown
+from mspr_ros.cli.evaluate_frames import (
+    check_images,
+    choose_split,
+    choose_unknown,
+    load_datasets,
+)
 from mspr_ros.data.dataset import Dataset
 from mspr_ros.errors import MsprError
 from mspr_ros.evaluation.plots import save_figure
@@ -131,7 +136,7 @@ def gather(
 ) -> tuple[list[Dataset], dict[str, list[Dataset]]]:
     """Give the datasets of taught places, and those of others by kind."""
     if args.real:
-        taught = [choose_split(Dataset.load(folder), args.split) for folder in args.real]
+        taught = [choose_split(one, args.split) for one in load_datasets(args.real)]
     else:
         taught = [make_taught(args.data, args.world, scenes)]
     for dataset in taught:
@@ -143,7 +148,7 @@ def gather(
         rooms = make_places(args.data, scenes)
         strangers[ROOMS] = [thinned(dataset, args.every) for dataset in rooms]
     if args.unknown:
-        others = [choose_unknown(one, args.split, taught) for one in args.unknown]
+        others = [choose_unknown(one, args.split, taught) for one in load_datasets(args.unknown)]
         strangers[OTHERS] = [thinned(dataset, args.every) for dataset in others]
     return taught, strangers
 

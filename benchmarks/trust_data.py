@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from mspr_ros.camera import CameraModel
 from mspr_ros.data.dataset import Dataset
+from mspr_ros.errors import MsprError
 from mspr_ros.simulator.recording import pinhole, record, shares
 from mspr_ros.simulator.world import World
 
@@ -39,8 +40,11 @@ def main() -> None:
     parser.add_argument("--scenes", default="office,lounge,kitchen", help="those taught")
     args = parser.parse_args()
     scenes = tuple(args.scenes.split(","))
-    make_taught(args.output, args.world, scenes)
-    make_places(args.output, scenes)
+    try:
+        make_taught(args.output, args.world, scenes)
+        make_places(args.output, scenes)
+    except MsprError as error:
+        raise SystemExit(str(error)) from None
 
 
 def make_taught(folder: Path, world: str, scenes: Sequence[str]) -> Dataset:
@@ -72,7 +76,11 @@ def thinned(dataset: Dataset, every: int) -> Dataset:
 def _recorded(
     folder: Path, world: str, scenes: Sequence[str], frames: int, drives: int, camera: CameraModel
 ) -> Dataset:
-    """Load a dataset; it exists only when it is complete, else it is rendered now."""
+    """Load a dataset; it exists only when it is complete, else it is rendered now.
+
+    Raises:
+        MsprError: If it is there, but of another world or other scenes.
+    """
     if not folder.exists():
         cv2.setNumThreads(1)
         with tqdm(total=frames, unit="frame", desc=folder.name) as bar:
@@ -88,7 +96,14 @@ def _recorded(
                 split="test",
                 progress=bar.update,
             )
-    return Dataset.load(folder)
+    dataset = Dataset.load(folder)
+    made_of, wanted = (dataset.name, dataset.scenes), (f"simulator-{world}", tuple(scenes))
+    if made_of != wanted:
+        raise MsprError(
+            f"{folder} is of {made_of[0]} ({', '.join(made_of[1])}), not of {wanted[0]} "
+            f"({', '.join(wanted[1])}): remove it, or name another folder with -o"
+        )
+    return dataset
 
 
 if __name__ == "__main__":

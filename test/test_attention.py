@@ -34,6 +34,7 @@ from mspr_ros.network.attention_maps import (
     record_attention,
     relative_entropy,
 )
+from mspr_ros.network.grown import GrownRegressor
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.network.transformer import Attention
 from mspr_ros.preprocess import PreprocessConfig
@@ -88,6 +89,30 @@ def test_an_encoder_that_serves_both_branches_shows_both() -> None:
     shared = Localizer(Bundle(network, metadata, ""), torch.device("cpu"))
     position, orientation = attend(shared, PICTURE).branches
     assert position.cross.shape == (1, 2, 4, 6) and orientation.cross.shape == (1, 2, 8, 12)
+
+
+def test_a_scene_added_later_looks_with_its_own_groups_query() -> None:
+    """Scenes 2 and 3 are the first and second query of the second group's decoders."""
+    torch.manual_seed(0)
+    scenes = tuple(SceneInfo(name) for name in ("kitchen", "office", "cellar", "attic"))
+    metadata = BundleMetadata(
+        network=TINY_NETWORK,
+        preprocess=PreprocessConfig(width=96, height=64, resize_shorter_px=0),
+        scenes=scenes,
+        scene_groups=(2, 2),
+    )
+    network = GrownRegressor(config=TINY_NETWORK, groups=(2, 2)).eval()
+    grown = Localizer(Bundle(network, metadata, ""), torch.device("cpu"))
+    tensor = grown.preprocessor.tensor([PICTURE], [None])
+    with torch.inference_mode(), record_attention(network) as calls:
+        network(tensor)
+    for number, info in enumerate(scenes):
+        group = network.added[0] if number >= 2 else network
+        for branch in attend(grown, PICTURE, scene=info.name).branches:
+            layer = getattr(group, f"{branch.name}_transformer").decoder[-1]
+            weights = calls[layer.cross_attention][0].weights[0, :, number % 2]
+            expected = weights.reshape(branch.cross[-1].shape)
+            np.testing.assert_allclose(branch.cross[-1], expected, atol=1e-6)
 
 
 def call_of(queries: torch.Tensor, keys: torch.Tensor) -> AttentionCall:
@@ -228,3 +253,6 @@ def test_the_command_draws_and_measures(bundle: Path, tmp_path: Path, capsys) ->
     ):
         assert main([*command, *wrong]) == 1
         assert reason in capsys.readouterr().err
+    elsewhere = tmp_path / "look.tiff"
+    assert main([*command[:3], "-o", str(elsewhere)]) == 1
+    assert "must be named *.png" in capsys.readouterr().err and not elsewhere.exists()

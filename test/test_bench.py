@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -10,9 +11,17 @@ import torch
 from tiny import make_tiny_bundle
 
 from mspr_ros.bench.machine import count_flop
-from mspr_ros.bench.report import MATRIX_FP32, MEMORY, compare, rates, stage_result
+from mspr_ros.bench.report import (
+    MATRIX_FP32,
+    MEMORY,
+    compare,
+    format_table,
+    rates,
+    stage_result,
+)
 from mspr_ros.bench.stages import Stage
 from mspr_ros.bench.timing import Timing, time_in_turns
+from mspr_ros.cli.bench import choose_stages
 from mspr_ros.cli.main import main
 
 CPU = torch.device("cpu")
@@ -32,7 +41,19 @@ def test_a_summary_tells_median_spread_and_tail() -> None:
     assert summary["median_ms"] == pytest.approx(51.0)
     assert summary["quartiles_ms"] == pytest.approx([26.0, 76.0])
     assert summary["p99_ms"] == pytest.approx(100.0)
-    assert summary["cpu_median_ms"] == pytest.approx(500.0)
+    assert summary["cpu_median_ms"] == summary["cpu_p99_ms"] == pytest.approx(500.0)
+
+
+def test_the_table_keeps_to_one_clock() -> None:
+    timings = {"image": Timing([0.010] * 5, [0.111] * 5)}
+    machine = {"processor": "p", "threads": 1, "cores": 1, "device": "cpu", "torch": "2"}
+    for clock, expected, other in (("processor", "111.00", "10.00"), ("wall", "10.00", "111.00")):
+        stage = stage_result(Stage(lambda: None), timings["image"], 1.0, clock, is_paper=False)
+        report = {"machine": {**machine, "load_at_start": 0.0}, "clock": clock, "rates": {},
+                  "stages": {"image": stage}}  # fmt: skip
+        row = format_table(report).splitlines()[-1].split()
+        # The median, the upper quartile and the 99th percentile.
+        assert row.count(expected) == 3 and other not in row
 
 
 def test_operations_are_counted_as_multiply_and_add() -> None:
@@ -99,3 +120,37 @@ def test_the_command_measures_compares_and_draws(
     assert plot.stat().st_size > 5_000
     assert main([*command, str(tmp_path / "x"), "--compare", str(bundle / "bundle.json")]) == 1
     assert "no result of mspr bench" in capsys.readouterr().err
+
+
+def test_what_cannot_be_done_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(_args: object) -> None:
+        raise AssertionError("measured all the same")
+
+    monkeypatch.setattr("mspr_ros.cli.bench.measure", measured)
+    without_rate, taken = tmp_path / "without.json", tmp_path / "taken.png"
+    without_rate.write_text('{"clock": "wall", "rates": {}, "stages": {}}')
+    taken.write_bytes(b"a picture")
+    for options, reason in (
+        (["--stages", "localize", "live"], "needs a BUNDLE"),
+        ([str(tmp_path), "--stages", "live"], "localize to know the network's rate"),
+        (["--compare", str(without_rate)], "no result of mspr bench"),
+        (["--plot", str(taken)], "not overwritten"),
+        (["--plot", str(tmp_path / "plot")], "must be named *.png"),
+        (["--plot", str(taken / "plot.png")], "is a file"),
+    ):
+        assert main(["bench", *options]) == 1
+        assert reason in capsys.readouterr().err
+
+
+def test_the_training_steps_configuration_is_the_packages_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    steps = lambda path, device: asked.append(path) or {}  # noqa: E731
+    monkeypatch.setattr("mspr_ros.bench.training_step.training_stages", steps)
+    monkeypatch.chdir(tmp_path)
+    args = argparse.Namespace(stages=["train"], train_config=None)
+    assert choose_stages(args, None, CPU, 1) == {}
+    assert [path.is_file() for path in asked] == [True]

@@ -12,11 +12,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-from tiny import make_tiny_bundle, make_tiny_dataset
+from tiny import TINY_CAMERA, make_tiny_bundle, make_tiny_dataset
 from trust_corruptions import CORRUPTIONS, Spoiled, first_useless
 from trust_halves import half_shown
 from trust_verdict import verdicts
 
+from mspr_ros.data.dataset import Dataset, write_dataset
+from mspr_ros.errors import MsprError
 from mspr_ros.simulator.recording import pinhole
 
 
@@ -204,6 +206,21 @@ def test_the_unseen_half_is_reported_and_no_requirement() -> None:
     found = [one for one in verdicts(measured, real=False) if one.met is not True]
     assert [one.met for one in found] == [None]
     assert "0.600" in found[0].measured
+
+
+def test_frames_of_another_world_or_other_scenes_are_not_taken(tmp_path) -> None:
+    import trust_data
+
+    frames = Dataset.load(make_tiny_dataset(tmp_path / "rooms", frames_per_scene=4)).frames
+    write_dataset(
+        tmp_path / "taught", name="simulator-demo", frames=frames, scenes=("kitchen", "office"),
+        cameras={"front": TINY_CAMERA},
+    )  # fmt: skip
+    made = trust_data.make_taught(tmp_path, "demo", ("kitchen", "office"))
+    assert len(made) == 8
+    for world, scenes in (("other", ("kitchen", "office")), ("demo", ("office",))):
+        with pytest.raises(MsprError, match="remove it, or name another folder"):
+            trust_data.make_taught(tmp_path, world, scenes)
 
 
 def test_figures_of_real_frames_are_measured_and_drawn(tmp_path, monkeypatch) -> None:

@@ -113,6 +113,11 @@ def test_json_writes_the_result_and_never_overwrites(
     assert fake.runs == 1, "refused before the work, not after it"
     (line,) = capsys.readouterr().err.splitlines()
     assert str(file) in line and "not overwritten" in line
+    assert main(["fake", "--json", str(file / "below" / "result.json")]) == 1
+    assert main(["fake", "--json", str(tmp_path)]) == 1
+    below, folder = capsys.readouterr().err.splitlines()
+    assert f"{file} is a file" in below and "is a folder; name a file" in folder
+    assert fake.runs == 1
 
 
 def test_errors_and_interruption_give_their_status(
@@ -122,6 +127,12 @@ def test_errors_and_interruption_give_their_status(
     fake.error = ConfigError("number must be even")
     assert main(["fake", "--json", str(file)]) == 1
     assert capsys.readouterr().err == "mspr fake: number must be even\n"
+    fake.error = NotADirectoryError(20, "Not a directory", "some/file/report")
+    assert main(["fake"]) == 1
+    assert capsys.readouterr().err == "mspr fake: some/file/report: Not a directory\n"
+    fake.error = OSError(28, "No space left on device")
+    assert main(["fake"]) == 1
+    assert capsys.readouterr().err == "mspr fake: No space left on device\n"
     fake.error = KeyboardInterrupt()
     assert main(["fake"]) == 130
     fake.error = RuntimeError("a mistake of ours")

@@ -197,6 +197,29 @@ def test_two_bundles_stand_in_one_report(tmp_path, bundle) -> None:
     assert len(list((tmp_path / "report" / "trajectories").glob("*.tum"))) == 3
 
 
+def test_a_bundle_that_was_not_taught_the_scene_leaves_the_others_judged(tmp_path, bundle):
+    stranger = make_tiny_bundle(tmp_path / "stranger", scenes=("attic", "cellar"))
+    told = with_scenes(Drive(TIMES).events("pose"), lambda stamp: "hall")
+    bag = write_bag(tmp_path / "drive", told)
+    report = tmp_path / "report"
+    assert run(stranger, bag, report, "--truth", "/pose", "--compare", str(bundle)) == 0
+    both = json.loads((report / "metrics.json").read_text())["bundles"]
+    assert [one["bags"][0]["judged"] for one in both] == [0, 12]
+    assert [one["bags"][0]["without_truth"] for one in both] == [0, 0]
+    html = (report / "report.html").read_text()
+    assert "There is no truth" not in html and "no true pose near them" not in html
+    assert "stranger was not taught the scene of the true poses" in html
+    assert "<td>0, 12</td>" in html
+    jumps = html[html.index("A jump is a step") :]
+    assert "standing still" in jumps and "the truth" in jumps
+    assert "drive: a dot an image" in html, "errors of the other bundle over time"
+    assert (report / "frames.csv").read_text().count("\n") == 13
+    assert (report / "trajectories" / "drive_hall_truth.tum").exists()
+    alone = tmp_path / "alone"
+    assert run(stranger, bag, alone, "--truth", "/pose") == 0
+    assert "There is no truth in a scene that was taught" in (alone / "report.html").read_text()
+
+
 def with_scenes(events, name_of):
     """Tell the scene before each image, as `mspr make-bag` does."""
     for event in events:
@@ -258,6 +281,9 @@ def test_what_cannot_be_judged_is_refused_in_one_line(bundle, tmp_path, capsys) 
     expected = "none of its 12 images can be used: 12: no poses around the image within 0.1 s"
     assert_refused(*refused, expected, "--truth", "/pose")
     assert_refused(*refused, "no topic /odom", "--truth", "/odom")
+    assert_refused(*refused, "--scene is about the poses of --truth", "--scene", "hall")
+    alone = ("--odometry-extrinsic", "0,0,0,0,0,0,1")
+    assert_refused(*refused, "--odometry-extrinsic is about --odometry", *alone)
     wrong = ("--truth", "/pose", "--image-topic", "/pose")
     assert_refused(*refused, "/pose is geometry_msgs/msg/PoseStamped", *wrong)
     assert_refused(*refused, "no /tf and no /tf_static", "--truth", f"tf:map->{OPTICAL}")

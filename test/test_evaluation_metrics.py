@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from mspr_ros.evaluation.bootstrap import (
     block_bootstrap,
     contiguous_blocks,
+    contiguous_runs,
     median_interval,
     median_ratio_interval,
 )
@@ -170,6 +171,18 @@ def test_the_default_gap_follows_the_recordings_own_rate():
     slow = np.array([0, 1, 2, 3, 14, 15, 16]) * 10**9
     blocks = contiguous_blocks(slow, ["s"] * 7)
     assert [block.tolist() for block in blocks] == [[0, 1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("offset_ms", [0, 3, 40])
+def test_the_default_gap_follows_each_camera_of_a_rig(offset_ms):
+    one = np.array([0, 1, 2, 3, 14, 15, 16]) * 10**8
+    stamps = np.concatenate([one + camera * offset_ms * 10**6 for camera in range(3)])
+    cameras = np.repeat(["left", "front", "right"], 7).tolist()
+    runs = contiguous_runs(stamps, ["s"] * 21, cameras=cameras)
+    assert [sorted(set((run % 7).tolist())) for run in runs] == [[0, 1, 2, 3], [4, 5, 6]]
+    # A camera for every image, as photogrammetry may find, is no rig.
+    alone = contiguous_runs(one, ["s"] * 7, cameras=[str(i) for i in range(7)])
+    assert [len(run) for run in alone] == [4, 3]
 
 
 @given(

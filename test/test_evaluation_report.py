@@ -11,13 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny import make_tiny_bundle
+from tiny import make_tiny_bundle, make_tiny_dataset
 
 from mspr_ros.camera import CameraModel
 from mspr_ros.cli.main import main
 from mspr_ros.data.dataset import Dataset, Frame, write_dataset
 from mspr_ros.errors import ImageError
 from mspr_ros.evaluation.answers import ask_localizer, no_answer, read_batches
+from mspr_ros.evaluation.bag_plots import error_shares_figure
 from mspr_ros.evaluation.baseline import FeatureExtractor, NearestNeighbour
 from mspr_ros.evaluation.error_plots import ErrorSeries, error_cdf_figure, error_over_time_figure
 from mspr_ros.evaluation.evaluate import summarize_groups
@@ -156,6 +157,17 @@ def test_mistakes_are_counted_where_they_belong(folder: Path):
     json.dumps([group.to_dict() for group in (kitchen, office, overall)], allow_nan=False)
 
 
+def test_a_scene_may_be_named_as_the_sum_is(folder: Path):
+    test = Dataset.load(folder).select(split="test")
+    results = judge(test, ask_localizer(KnowingLocalizer(test), test, show_progress=False))
+    renamed = [
+        dataclasses.replace(r, gt_scene="all scenes") if r.gt_scene == "kitchen" else r
+        for r in results
+    ]
+    sizes = {group.name: group.network.poses.num_frames for group in summarize_groups(renamed)}
+    assert sizes == {"all scenes": 6, "office": 6, "all scenes together": 12}
+
+
 def test_an_unreadable_picture_is_a_failure_and_the_others_are_answered(folder: Path):
     test = Dataset.load(folder).select(split="test")
     test.frames[3].image.unlink()
@@ -274,15 +286,40 @@ def test_plots_show_their_data(tmp_path: Path):
         assert inked_share(path) > 0.02, name
 
 
-def test_plots_survive_a_method_that_never_answers():
+@pytest.mark.filterwarnings("error")
+def test_plots_survive_a_method_that_never_answers(tmp_path: Path):
     nothing = np.full((5, 3), np.nan)
     figure = trajectory_figure([("kitchen", np.zeros((5, 3)), nothing)])
     assert "5 without answer in this scene" in figure.axes[0].get_title()
     never = np.full(5, np.inf)
-    error_cdf_figure([ErrorSeries("kitchen", never, never)])
-    error_over_time_figure([ErrorSeries("kitchen", never, never)])
+    figures = {
+        "cdf": error_cdf_figure([ErrorSeries("kitchen", never, never, never, never)]),
+        "time": error_over_time_figure([ErrorSeries("kitchen", never, never)]),
+        "bag": error_shares_figure([("kitchen", never)], "m"),
+    }
+    for name, drawn in figures.items():
+        save_figure(drawn, tmp_path / f"{name}.png")
+    some = error_shares_figure([("kitchen", never), ("office", np.array([0.1, 1.0]))], "m")
+    assert some.axes[0].get_xscale() == "log"
     with pytest.raises(ValueError, match="no finite true position"):
         trajectory_figure([("kitchen", nothing, nothing)])
+
+
+def test_names_are_drawn_as_they_are_and_stand_in_the_legend(tmp_path: Path):
+    """A formula that cannot be read, and a name that matplotlib would keep out of legends."""
+    line, errors = np.linspace(0.0, 1.0, 12).reshape(4, 3), np.array([0.1, 0.2, 0.3, np.inf])
+    names = ("room $1$ of $2_$", "_lab")
+    series = [ErrorSeries(name, errors, errors) for name in names]
+    shares = error_cdf_figure(series)
+    save_figure(shares, tmp_path / "cdf.png")
+    assert [text.get_text() for text in shares.legends[0].texts] == [
+        r"room \$1\$ of \$2_\$",
+        " _lab",
+    ]
+    save_figure(trajectory_figure([(name, line, line) for name in names]), tmp_path / "top.png")
+    save_figure(error_over_time_figure(series), tmp_path / "time.png")
+    sheet = [CaptionedImage(picture(0, 0.3), f"{name}\nno answer") for name in names]
+    save_figure(contact_sheet_figure(sheet), tmp_path / "sheet.png")
 
 
 def test_the_top_view_leaves_the_flattest_axis_out():
@@ -314,12 +351,14 @@ def test_evaluate_writes_a_report_and_never_overwrites_it_silently(folder, tmp_p
     assert metrics["groups"][-1]["network"]["position_error_m"]["median"] == pytest.approx(median)
     for name in written & set(PLOTS):
         assert inked_share(out / name) > 0.02, name
+    (tmp_path / "history.json").write_text("not ours")
     before = (out / "frames.csv").read_bytes()
     assert main([*command, "--no-baseline"]) == 1
     assert "not overwritten" in capsys.readouterr().err
     assert (out / "frames.csv").read_bytes() == before
     assert main([*command, "--no-baseline", "--overwrite", "--split", "all"]) == 0
     assert len(list(csv.DictReader((out / "frames.csv").open()))) == 48
+    assert "The training is not drawn" in (out / "report.md").read_text()
 
 
 def test_evaluate_with_baseline_and_its_refusals(folder, tmp_path, capsys, monkeypatch):
@@ -349,6 +388,29 @@ def test_evaluate_with_baseline_and_its_refusals(folder, tmp_path, capsys, monke
     assert main(["evaluate", other, str(folder), "--no-baseline"]) == 1
     assert "kitchen" in capsys.readouterr().err
     assert main(["evaluate", bundle, str(folder), "--batch-size", "0"]) == 1
+    assert main(["evaluate", bundle, str(folder), "--seed", "-1"]) == 1
+    assert "--seed must be 0 or more" in capsys.readouterr().err
+
+
+def test_datasets_of_one_name_stay_apart_and_none_is_measured_twice(folder, tmp_path, capsys):
+    other = tmp_path / "elsewhere" / "rooms"
+    frames = Dataset.load(folder).select(split="test").frames
+    write_dataset(
+        other, name="rooms", frames=frames, cameras={"front": CAMERA}, scenes=SCENES,
+        images="reference",
+    )  # fmt: skip
+    bundle = str(make_tiny_bundle(tmp_path / "bundle", SCENES))
+    command = ["evaluate", "--no-baseline", bundle, str(folder)]
+    assert main([*command, "--json", str(tmp_path / "one.json")]) == 0
+    assert main([*command, str(other), "--json", str(tmp_path / "two.json")]) == 0
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert list(two["datasets"]) == ["rooms", "rooms-2"]
+    assert len(set(two["datasets"].values())) == 2
+    blocks = [[group["num_blocks"] for group in metrics["groups"]] for metrics in (one, two)]
+    assert blocks[1] == [2 * count for count in blocks[0]]
+    again = str(folder / ".." / folder.name)
+    assert main([*command, again]) == 1
+    assert "given several times; name it once" in capsys.readouterr().err
 
 
 def test_evaluate_tells_what_unknown_places_are_taken_for(folder, tmp_path, capsys):
@@ -391,6 +453,13 @@ def test_evaluate_tells_what_unknown_places_are_taken_for(folder, tmp_path, caps
     assert main([*strange, "--overwrite", "--right-within", "0", "5"]) == 1
 
 
+def test_evaluate_tells_of_images_without_intrinsics(tmp_path: Path, capsys):
+    bundle = str(make_tiny_bundle(tmp_path / "bundle"))
+    dataset = make_tiny_dataset(tmp_path / "walks", frames_per_scene=5, camera=None)
+    assert main(["evaluate", bundle, str(dataset)]) == 0
+    assert "no intrinsics for 2 of 2 images" in capsys.readouterr().err
+
+
 def images_for_localize(folder: Path) -> list[str]:
     named = []
     for index in range(3):
@@ -422,12 +491,15 @@ def test_localize_prints_and_writes_poses(tmp_path: Path, capsys):
 def test_localize_uses_the_camera_and_tells_images_it_cannot_use(tmp_path: Path, capsys):
     bundle, images = str(make_tiny_bundle(tmp_path / "bundle")), images_for_localize(tmp_path)
     with_camera, without, wider = (tmp_path / f"{name}.json" for name in ("a", "b", "c"))
+    told = []
     for result, extra in (
         (with_camera, ["--intrinsics", "50,50,31.5,23.5"]),
         (without, []),
         (wider, ["--intrinsics", "25,25,31.5,23.5"]),
     ):
         assert main(["localize", bundle, images[0], *extra, "--json", str(result)]) == 0
+        told.append("no intrinsics for 1 of 1 images" in capsys.readouterr().err)
+    assert told == [False, True, False]
     poses = [
         json.loads(path.read_text())["poses"][0]["tx"] for path in (with_camera, without, wider)
     ]

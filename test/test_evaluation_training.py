@@ -76,7 +76,7 @@ def test_a_history_is_read_or_told_to_be_damaged(tmp_path: Path) -> None:
     path = tmp_path / "history.json"
     path.write_text(json.dumps([entry(1)]))
     assert read_history(tmp_path) == [entry(1)]
-    for damaged in ("[", '[{"epoch": 1}]', "[3]", "7"):
+    for damaged in ("[", '[{"epoch": 1}]', '[{"epoch": 1, "losses": [0.5]}]', "[3]", "7"):
         path.write_text(damaged)
         with pytest.raises(CheckpointError, match="damaged"):
             read_history(tmp_path)
@@ -170,6 +170,12 @@ def test_a_run_gets_its_report(dataset: Dataset, tmp_path: Path) -> None:
     counts = [np.sum(each["counts"]) for each in metrics["cluster_confusion"]]
     assert sum(counts) == 2 * len(held_back)
     assert "validation frames" in (folder / "report.md").read_text()
+    # A drawing that fails leaves the earlier report whole.
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("mspr_ros.evaluation.report.trajectory_figure", lambda *_: 1 / 0)
+        write_training_report(tmp_path, held_back[:1], device="cpu")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     # A run without held-back frames still shows its curves, and nothing of the earlier report.
     write_training_report(tmp_path, [], device="cpu")
     assert {path.name for path in folder.iterdir()} == {

@@ -22,7 +22,10 @@ from mspr_ros.data.images import read_image
 from mspr_ros.errors import DatasetError, MsprError
 from mspr_ros.geometry import rotation_angle_rad
 from mspr_ros.studies import (
+    ablation,
+    clusters,
     conditions,
+    label_noise,
     measuring,
     noise,
     paired,
@@ -236,6 +239,56 @@ def test_places_of_the_simulator_are_made_once_and_differ(
         measuring.Exam(found.train[0]).load()
 
 
+AWKWARD = ('Bob\'s $"room"', "会議室", "教室")
+
+
+def setting_of(output: Path, datasets: list[Path], **options: Any) -> Setting:
+    """Give the setting of a study of tiny datasets, on one seed."""
+    base = to_mapping(make_config(datasets[0]))
+    own = argparse.Namespace(**options)
+    return Setting(output, tuple(datasets), base, (0,), 1.0, options=own)
+
+
+def test_scenes_of_any_name_are_cells_of_their_own(tmp_path: Path) -> None:
+    dataset = make_tiny_dataset(tmp_path / "walks", AWKWARD, 10)
+    setting = setting_of(tmp_path, [dataset], clusters=2, parts=["single"])
+    singles = [cell for cell in ablation.plan(setting) if cell.factors["variant"] == "single"]
+    names = [cell.name for cell in singles]
+    assert names == ["single-Bob_s_room_-seed0", "single-_-seed0", "single-_-2-seed0"]
+    assert [cell.config.scenes for cell in singles if cell.config] == [(one,) for one in AWKWARD]
+    many = scenes.plan(setting_of(tmp_path, [dataset], most=3, costs_only=False,
+                                  train_backbone=True))  # fmt: skip
+    trained = {cell.name: cell.config.scenes for cell in many if cell.config}
+    assert trained["many-03-seed0"] == AWKWARD
+    assert trained["single-_-2-seed0"] == AWKWARD[2:]
+    chosen = clusters.plan(setting_of(tmp_path, [dataset], labels=[], poses_only=False))
+    assert {cell.config.scenes for cell in chosen if cell.config} == {(one,) for one in AWKWARD}
+    runner._check_names(chosen)
+
+
+def test_a_scene_of_two_datasets_is_refused(tmp_path: Path) -> None:
+    first = make_tiny_dataset(tmp_path / "a" / "walks", ("office",), 5)
+    second = make_tiny_dataset(tmp_path / "b" / "walks", ("office", "hall"), 5)
+    setting = setting_of(tmp_path, [first, second], labels=[], poses_only=False)
+    for planned in (places.find_places, clusters.plan):
+        with pytest.raises(DatasetError, match="several of the datasets hold the scene office"):
+            planned(setting)
+
+
+def test_datasets_whose_folders_have_one_name_stay_apart(tmp_path: Path) -> None:
+    folders = [
+        make_tiny_dataset(tmp_path / scene / "walks", (scene,), 10) for scene in ("office", "hall")
+    ]
+    setting = setting_of(tmp_path / "out", folders, outliers=0.5)
+    noisy = label_noise._spoiled(setting, places.find_places(setting), "outliers", 0)
+    assert [folder.name for folder in noisy] == ["walks_outliers_seed0", "walks-2_outliers_seed0"]
+    assert [Dataset.load(folder).scenes for folder in noisy] == [("office",), ("hall",)]
+    first = make_tiny_dataset(tmp_path / "taught", ("kitchen",), 10)
+    _, found = conditions.find_conditions(setting_of(tmp_path, [first, *folders]))
+    assert [one.name for one in found] == ["same", "walks", "walks-2"]
+    assert [one.title for one in found] == ["as trained", "walks", "walks-2"]
+
+
 def frames_of(errors: np.ndarray) -> dict[str, dict[str, list[float]]]:
     """Give frames of one scene, in blocks of five, as a cell's measuring gives them."""
     blocks = (np.arange(len(errors)) // 5).tolist()
@@ -281,6 +334,17 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(
         ]
         held += not paired.paired_ratio(*sides).is_told
     assert held >= 90
+
+
+def test_a_shape_is_told_by_the_number_of_scenes_that_are_named(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    key = sizes.shape_key(config)
+    assert key == sizes.shape_key(dataclasses.replace(config, datasets=("other",), seed=5))
+    one, other, two = (
+        sizes.shape_key(dataclasses.replace(config, scenes=scenes))
+        for scenes in (("office",), ("kitchen",), ("office", "kitchen"))
+    )
+    assert one == other and len({key, one, two}) == 3
 
 
 def test_sizes_share_the_budget_out(

@@ -62,7 +62,8 @@ def format_table(report: Mapping[str, Any]) -> str:
         prefix = "cpu_" if clock == "processor" else ""
         low, high = stage[f"{prefix}quartiles_ms"]
         columns = [
-            f"{name:36} {stage[CLOCKS[clock]]:9.2f} {low:8.2f}-{high:8.2f} {stage['p99_ms']:9.2f}",
+            f"{name:36} {stage[CLOCKS[clock]]:9.2f} {low:8.2f}-{high:8.2f} "
+            f"{stage[f'{prefix}p99_ms']:9.2f}",
             f"{stage['images_per_s']:9.1f}",
             f"{stage['floor_ms']:8.2f}" if "floor_ms" in stage else " " * 8,
             f"{stage['times_floor']:7.1f}" if "times_floor" in stage else " " * 7,
@@ -80,8 +81,13 @@ def read_report(path: Path) -> dict[str, Any]:
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        return {"rates": report["rates"], "clock": report["clock"], "stages": report["stages"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        told, clock, stages = (report[key] for key in ("rates", "clock", "stages"))
+        # All that a comparison needs is there.
+        needed = [told[MATRIX_FP32], *(stage[CLOCKS[clock]] for stage in stages.values())]
+        if not all(value > 0.0 for value in needed):
+            raise ValueError("a time or a rate that is not above zero")
+        return {"rates": told, "clock": clock, "stages": stages}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MsprError(f"{path} is no result of mspr bench: {error!r}") from None
 
 
@@ -114,6 +120,8 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from mspr_ros.naming import as_label
+
     stages, key = report["stages"], CLOCKS[report["clock"]]
     quartiles = "cpu_quartiles_ms" if report["clock"] == "processor" else "quartiles_ms"
     names = list(stages)
@@ -135,6 +143,6 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     axes.set_xlabel(f"{report['clock']} time, ms")
     axes.invert_yaxis()
     axes.legend()
-    axes.set_title(f"{report['bundle']} on {report['machine']['processor']}", fontsize=9)
+    axes.set_title(f"{as_label(report['bundle'])} on {report['machine']['processor']}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

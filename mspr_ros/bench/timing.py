@@ -36,6 +36,7 @@ class Timing:
             "min_ms": float(wall.min()),
             "cpu_median_ms": float(np.median(cpu)),
             "cpu_quartiles_ms": np.percentile(cpu, (25, 75)).tolist(),
+            "cpu_p99_ms": float(np.percentile(cpu, 99)),
         }
 
 

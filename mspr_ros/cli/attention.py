@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mspr_ros.cli.camera_arguments import add_camera_arguments, camera_finder
-from mspr_ros.errors import ConfigError, MsprError
+from mspr_ros.cli.outputs import check_picture
+from mspr_ros.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Localize the picture, draw the attention and give its measures."""
-    if args.output.exists() and not args.overwrite:
-        raise MsprError(
-            f"{args.output} exists and is not overwritten; name another file or add --overwrite"
-        )
+    check_picture(args.output, overwrite=args.overwrite)
     pixel = _pixel(args.cell)
     from mspr_ros.data.images import read_image
     from mspr_ros.evaluation.attention import attend

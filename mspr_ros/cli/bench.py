@@ -6,12 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mspr_ros.cli.outputs import check_picture
+from mspr_ros.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
 
     from mspr_ros.bench.stages import Stage
     from mspr_ros.bundle import Bundle
 
+TRAIN_CONFIG = "config/train/paper/7scenes_stage2.yaml"
 LIVE_SECONDS = 20.0
 LIVE_PICTURES = 60
 
@@ -47,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--train-config",
         type=Path,
-        default=Path("config/train/paper/7scenes_stage2.yaml"),
-        help="configuration whose training step is measured, for --stages train",
+        help="configuration whose training step is measured, for --stages train "
+        f"(default: {TRAIN_CONFIG})",
     )
     parser.add_argument("--threads", type=int, default=0, help="default: all usable cores")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -65,10 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, print the table, and compare or draw it."""
     from mspr_ros.bench.report import compare, draw, format_comparison, format_table, read_report
-    from mspr_ros.errors import ConfigError
 
-    if min(args.rounds, args.batch, *args.scenes) < 1 or min(args.warm_up, args.threads) < 0:
-        raise ConfigError("--rounds, --batch and --scenes must be at least 1")
+    _check(args)
     other = read_report(args.compare) if args.compare else None
     report = measure(args)
     print(format_table(report))
@@ -83,6 +85,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Refuse bad numbers, stages that lack another, and a picture in the way before any work."""
+    if min(args.rounds, args.batch, *args.scenes) < 1 or min(args.warm_up, args.threads) < 0:
+        raise ConfigError("--rounds, --batch and --scenes must be at least 1")
+    if "live" in args.stages and (args.bundle is None or "localize" not in args.stages):
+        raise ConfigError("--stages live needs a BUNDLE, and localize to know the network's rate")
+    if args.plot:
+        check_picture(args.plot)
+
+
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Time all stages but `live`, in turns with what tells the machine's speed."""
     import cv2
@@ -94,7 +106,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     from mspr_ros.bench.stages import Stage, is_papers_network, paper_bundle
     from mspr_ros.bench.timing import time_in_turns
     from mspr_ros.bundle import load_bundle
-    from mspr_ros.localizer import choose_device
+    from mspr_ros.device import choose_device
 
     device = choose_device(args.device)
     num_threads = args.threads or num_usable_cores()
@@ -154,8 +166,10 @@ def choose_stages(
         chosen.update(stages.scene_stages(bundle.metadata, tuple(args.scenes), device))
     if "train" in args.stages:
         from mspr_ros.bench.training_step import training_stages
+        from mspr_ros.ros.resources import shared_path
 
-        chosen.update(training_stages(args.train_config, device))
+        config = args.train_config or shared_path(TRAIN_CONFIG)
+        chosen.update(training_stages(config, device))
     return chosen
 
 
@@ -163,17 +177,14 @@ def run_live_stage(args: argparse.Namespace, report: dict[str, Any]) -> dict[str
     """Run a camera and the localizer over DDS, at 0.8 of the network's own rate."""
     from mspr_ros.bench.report import CLOCKS
     from mspr_ros.bundle import load_metadata
-    from mspr_ros.errors import ConfigError
     from mspr_ros.ros.live_bench import measure_live
     from mspr_ros.simulator.drive import Drive
     from mspr_ros.simulator.recording import pinhole
     from mspr_ros.simulator.renderer import Renderer
     from mspr_ros.simulator.world import World
 
-    key = "localize, picture to pose"
-    if args.bundle is None or key not in report["stages"]:
-        raise ConfigError("--stages live needs a BUNDLE, and localize to know the network's rate")
-    rate_hz = min(30.0, 0.8e3 / report["stages"][key][CLOCKS["wall"]])
+    median_ms = report["stages"]["localize, picture to pose"][CLOCKS["wall"]]
+    rate_hz = min(30.0, 0.8e3 / median_ms)
     world, camera = World.build("demo"), pinhole(640, 480, 70.0)
     # Where the simulator does not know the bundle's places, any will do.
     names = [name for name in load_metadata(args.bundle).scene_names if world.knows(name)]

@@ -16,7 +16,8 @@ from mspr_ros.cli.evaluate_frames import (
     load_datasets,
     report_unknown,
 )
-from mspr_ros.errors import MsprError
+from mspr_ros.cli.outputs import check_place
+from mspr_ros.errors import CheckpointError, MsprError
 
 if TYPE_CHECKING:
     from mspr_ros.data.dataset import Dataset
@@ -179,7 +180,7 @@ def _write(
     unknown: Sequence[UnknownFrames],
 ) -> None:
     from mspr_ros.evaluation.report import Report, write_report
-    from mspr_ros.evaluation.training_plots import read_history
+    from mspr_ros.evaluation.training_plots import History, read_history
 
     notes = [
         f"Bundle {args.bundle} ({metrics['bundle_hash']})",
@@ -190,8 +191,13 @@ def _write(
     if unknown:
         notes.append(f"Not taught: {', '.join(metrics['unknown']['datasets'])}")
     title = f"Evaluation of {args.bundle.resolve().name}"
-    # A bundle still lying in its run folder shows how it was trained.
-    history = read_history(args.bundle.resolve().parent)
+    # A bundle still lying in its run folder shows how it was trained; in another folder a file
+    # of that name may be anything.
+    history: History = ()
+    try:
+        history = read_history(args.bundle.resolve().parent)
+    except CheckpointError as error:
+        notes.append(f"The training is not drawn: {error}")
     report = Report(title, notes, metrics, groups, results, baseline, confusions, history, unknown)
     write_report(args.output, report)
     print(f"report: {args.output}")
@@ -201,10 +207,13 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse bad numbers and an output in the way before any long work."""
     if args.batch_size < 1 or args.block_frames < 1:
         raise MsprError("--batch-size and --block-frames must be at least 1")
+    if args.seed < 0:
+        raise MsprError(f"--seed must be 0 or more, got {args.seed}")
     if min(args.right_within) <= 0:
         raise MsprError("--right-within needs metres and degrees above zero")
     if args.output is None:
         return
+    check_place(args.output)
     if args.output.exists() and not args.output.is_dir():
         raise MsprError(f"{args.output} is a file; name a folder for the report")
     if args.output.is_dir() and any(args.output.iterdir()) and not args.overwrite:

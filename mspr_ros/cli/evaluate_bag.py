@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mspr_ros.cli.camera_arguments import add_camera_arguments
+from mspr_ros.cli.outputs import check_place
 from mspr_ros.errors import DatasetError, MsprError
+from mspr_ros.naming import distinct_names
 
 if TYPE_CHECKING:
     from mspr_ros.bags.scanning import BagOptions
@@ -164,11 +166,16 @@ def _check(args: argparse.Namespace) -> None:
         raise MsprError(f"--max-gap must be a positive number of seconds, got {args.max_gap:g}")
     if args.truth == "none" and (args.extrinsic or args.offset or args.estimate_offset):
         raise MsprError("--extrinsic, --offset and --estimate-offset are about --truth: give one")
+    if args.truth == "none" and args.scene:
+        raise MsprError("--scene is about the poses of --truth: give one")
+    if args.odometry_extrinsic and not args.odometry:
+        raise MsprError("--odometry-extrinsic is about --odometry: give one")
     if len(args.scene) not in (0, 1, len(args.bags)):
         raise MsprError(
             f"--scene is given {len(args.scene)} times for {len(args.bags)} bags: name the scene "
             "once for all, or once a bag"
         )
+    check_place(args.output)
     if args.output.exists():
         is_report = args.output.is_dir() and (
             (args.output / "report.html").is_file() or not any(args.output.iterdir())
@@ -182,17 +189,13 @@ def _check(args: argparse.Namespace) -> None:
 
 def _names(paths: list[Path]) -> list[str]:
     """Name bundles and bags by their folders, shortly and differently."""
-    names: list[str] = []
+    names = []
     for path in paths:
         whole = path.resolve()
         stem = whole.name.removesuffix(".mcap").removesuffix(".db3").removesuffix(".bag")
         # Every run folder calls its bundle so.
-        base = name = whole.parent.name if stem == "bundle" else stem
-        number = 2
-        while name in names:
-            name, number = f"{base}-{number}", number + 1
-        names.append(name)
-    return names
+        names.append(whole.parent.name if stem == "bundle" else stem)
+    return distinct_names(names)
 
 
 def _bag_input(args: argparse.Namespace, path: Path, name: str, place: int) -> BagInput:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mspr_ros.errors import DatasetError
+from mspr_ros.naming import distinct_names
 
 if TYPE_CHECKING:
     from mspr_ros.data.dataset import Dataset
@@ -38,11 +40,25 @@ def check_images(dataset: Dataset) -> None:
         )
 
 
-def choose_unknown(folder: Path, split: str | None, taught: Sequence[Dataset]) -> Dataset:
-    """Load frames of places that were not taught: the split asked for, where there is one."""
+def load_datasets(folders: Sequence[Path]) -> list[Dataset]:
+    """Load datasets, numbering names that occur again: results tell recordings apart by them.
+
+    Raises:
+        DatasetError: If a folder is given twice, or one is no dataset.
+    """
     from mspr_ros.data.dataset import Dataset
 
-    whole = Dataset.load(folder)
+    places = [folder.resolve() for folder in folders]
+    for folder in folders:
+        if places.count(folder.resolve()) > 1:
+            raise DatasetError(f"dataset {folder} is given several times; name it once")
+    loaded = [Dataset.load(folder) for folder in folders]
+    names = distinct_names([dataset.name for dataset in loaded])
+    return [replace(dataset, name=name) for dataset, name in zip(loaded, names, strict=True)]
+
+
+def choose_unknown(whole: Dataset, split: str | None, taught: Sequence[Dataset]) -> Dataset:
+    """Give frames of places that were not taught: the split asked for, where there is one."""
     chosen = choose_split(whole, split if split in (*whole.splits, "all") else None)
     check_images(chosen)
     measured = {frame.image.resolve() for dataset in taught for frame in dataset.frames}

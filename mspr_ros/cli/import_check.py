@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mspr_ros.errors import MsprError
+from mspr_ros.cli.outputs import check_picture
 
 
 def run(folder: Path, picture: Path) -> dict[str, Any]:
@@ -16,10 +16,7 @@ def run(folder: Path, picture: Path) -> dict[str, Any]:
     from mspr_ros.evaluation.camera_plot import SceneView, cameras_figure
     from mspr_ros.evaluation.plots import save_figure
 
-    if picture.exists():
-        raise MsprError(f"{picture} exists and is not overwritten; name another file")
-    if picture.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise MsprError(f"{picture} must be named *.png (or .svg, .pdf)")
+    check_picture(picture)
     dataset = Dataset.load(folder)
     checks = check_dataset(dataset)
     views = []

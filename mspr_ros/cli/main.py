@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mspr_ros import __version__
+from mspr_ros.cli.outputs import check_file
 from mspr_ros.errors import MsprError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -48,13 +49,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(name if name in COMMANDS else None)
     args = parser.parse_args(arguments)
     try:
-        if args.json is not None and args.json.exists():
-            raise MsprError(f"{args.json} exists and is not overwritten; name another file")
+        if args.json is not None:
+            check_file(args.json)
         result = args.run(args)
         if args.json is not None:
             write_json(args.json, result)
     except MsprError as error:
         print(f"mspr {args.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"mspr {args.command}: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"mspr {args.command}: interrupted", file=sys.stderr)

@@ -6,8 +6,11 @@ python -m mspr_ros simulate -o DATASET --frames 1000 --world demo --seed 1
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
+
+from mspr_ros.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +56,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from mspr_ros.simulator.recording import pinhole, record
     from mspr_ros.simulator.world import World
 
+    _check(args)
     cv2.setNumThreads(1)  # the pictures of single faces are too small to be shared out
     world = World.build(args.world)
     scenes = world.scenes if args.scenes is None else tuple(args.scenes.split(","))
@@ -82,3 +86,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "frames": args.frames,
         "seconds": round(seconds, 3),
     }
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse before the rendering what a dataset cannot hold."""
+    if not 0.0 < args.rate_hz < math.inf:
+        raise ConfigError(f"--rate-hz must be positive, got {args.rate_hz:g}")
+    names = args.scenes.split(",") if args.scenes else []
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--scenes {args.scenes}: name every scene once")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from mspr_ros.camera import CameraModel
 from mspr_ros.errors import ConfigError
@@ -22,6 +23,7 @@ from mspr_ros.network.attention_maps import (
     record_attention,
     relative_entropy,
 )
+from mspr_ros.network.grown import GrownRegressor
 from mspr_ros.network.regressor import PoseRegressor
 from mspr_ros.network.transformer import Attention
 from mspr_ros.preprocess import ImageU8
@@ -169,10 +171,12 @@ def _branch(
         assert isinstance(module, Attention)
         return calls[module][min(turn, len(calls[module]) - 1)]
 
-    decoder = [call_of(layer.cross_attention) for layer in transformer.decoder]
+    group, query = _group_of(network, scene)
+    layers = getattr(group, f"{name}_transformer").decoder
+    decoder = [call_of(layer.cross_attention) for layer in layers]
     encoder = [call_of(layer.attention) for layer in encoder_layers]
     grid = grid_of(decoder[0].keys.shape[2], *size)
-    cross = [call.weights[0, :, scene].reshape(-1, *grid) for call in decoder]
+    cross = [call.weights[0, :, query].reshape(-1, *grid) for call in decoder]
     cell = None
     own = None
     if pixel is not None:
@@ -182,6 +186,20 @@ def _branch(
     return BranchAttention(
         name, _array(torch.stack(cross)), cell, own, tuple(_measures(call) for call in encoder)
     )
+
+
+def _group_of(network: PoseRegressor, scene: int) -> tuple[nn.Module, int]:
+    """Give the part of a network whose decoders answer for a scene, and the scene's place there.
+
+    The part is the network itself, but for scenes that were added to it later.
+    """
+    group: nn.Module = network
+    if isinstance(network, GrownRegressor):
+        for count, following in zip(network.groups, network.added, strict=False):
+            if scene < count:
+                break
+            group, scene = following, scene - count
+    return group, scene
 
 
 def _measures(call: AttentionCall) -> SelfAttentionMeasures:

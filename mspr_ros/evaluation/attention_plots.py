@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mspr_ros.evaluation.attention import BranchAttention, ImageAttention, entropy_of
 from mspr_ros.evaluation.plots import FAILURE_COLOR, SCENE_COLORS, STYLE
 from mspr_ros.geometry import Array
+from mspr_ros.naming import as_label
 from mspr_ros.preprocess import ImageU8
 
 HEAT_COLORMAP = "inferno"
@@ -82,7 +83,7 @@ def attention_figure(attention: ImageAttention, rows: Sequence[AttentionRow]) ->
                 )
                 if row.what.startswith("encoder"):
                     _mark_cell(axes, attention.picture, branch)
-        figure.suptitle(f"What the network looks at, asked for scene {attention.scene}")
+        figure.suptitle(f"What the network looks at, asked for scene {as_label(attention.scene)}")
     return figure
 
 
@@ -91,7 +92,7 @@ def _draw_picture(axes: Any, attention: ImageAttention) -> None:
     axes.set_axis_off()
     height, width = attention.picture.shape[:2]
     axes.set_title(
-        f"as the network sees it, {width}x{height}\nrecognised: {attention.recognised} "
+        f"as the network sees it, {width}x{height}\nrecognised: {as_label(attention.recognised)} "
         f"({100 * attention.recognised_probability:.1f} %)"
     )
     if attention.pixel is not None:

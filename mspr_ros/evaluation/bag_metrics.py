@@ -87,6 +87,7 @@ def judge_run(
 def bag_counts(track: BagTrack) -> dict[str, Any]:
     """Count a bag's images by what became of them; nothing is dropped unsaid."""
     scan, answers = track.bag.scan, track.answers
+    has_pose = np.asarray(np.isfinite(scan.T_map_cam).all(axis=(1, 2)))
     answered = [bool(np.isfinite(answer.position).all()) for answer in answers]
     problems = Counter(_kind_of(answer.problem) for answer in answers if answer.problem)
     offset = scan.offset
@@ -104,7 +105,9 @@ def bag_counts(track: BagTrack) -> dict[str, Any]:
         ),
         "problems": dict(problems.most_common()),
         "judged": len(track.judged),
-        "without_truth": len(answers) - len(track.judged),
+        "without_truth": sum(
+            not (pose and scene) for pose, scene in zip(has_pose, track.gt_scenes, strict=True)
+        ),
         "offset_s": offset.seconds if offset else None,
         "offset_sigma_s": offset.sigma_s if offset else None,
         "notes": [*scan.notes, *track.notes],

@@ -85,10 +85,20 @@ def _short(verdicts: Verdicts) -> Section:
                 "true pose near them; they were localized but are not judged.",
                 "note",
             )
-    if not verdicts[0].groups:
+    judged = any(verdict.groups for verdict in verdicts)
+    for verdict in verdicts:
+        if judged and not verdict.groups:
+            section.text(
+                f"{verdict.run.name} was not taught the scene of the true poses: its answers are "
+                "not judged.",
+                "note",
+            )
+    if not judged:
+        has_truth = any(count["truth"] for count in verdicts[0].metrics["bags"])
         section.text(
-            "There is no truth to judge by: below stands how steady the answers are, and how "
-            "well they agree with odometry where the bag has any.",
+            f"There is no truth {'in a scene that was taught' if has_truth else 'to judge by'}: "
+            "below stands how steady the answers are, and how well they agree with odometry "
+            "where the bag has any.",
             "note",
         )
     return section
@@ -195,10 +205,14 @@ def _error_track(verdict: BundleVerdict, track: BagTrack) -> ErrorTrack:
 def _in_time(verdicts: Verdicts) -> Section:
     section = Section("time", "Errors over time")
     figures = []
-    for place, track in enumerate(verdicts[0].run.tracks):
-        if track.judged:
-            own = [_error_track(verdict, verdict.run.tracks[place]) for verdict in verdicts]
-            figures.append((errors_in_time_figure(own), f"{track.bag.name}: a dot an image"))
+    for tracks in zip(*(verdict.run.tracks for verdict in verdicts), strict=True):
+        own = [
+            _error_track(verdict, track)
+            for verdict, track in zip(verdicts, tracks, strict=True)
+            if track.judged
+        ]
+        if own:
+            figures.append((errors_in_time_figure(own), f"{tracks[0].bag.name}: a dot an image"))
     section.figures(figures)
     return section
 
@@ -298,6 +312,8 @@ def _images(verdicts: Verdicts, count: int) -> Section:
 def _scenes(verdicts: Verdicts) -> Section:
     section = Section("scenes", "Which scene was taken for which")
     for verdict in verdicts:
+        if not verdict.groups:
+            continue
         confusion = verdict.metrics["scene_confusion"]
         if len(verdicts) > 1:
             section.heading(verdict.run.name)

@@ -23,8 +23,8 @@ def motion_section(verdicts: Verdicts) -> Section:
     drift = [["", "images used", "ATE m (rms)", "after alignment", f"RPE m in {RPE_DELTA_S:g} s",
               "RPE °", "RPE m, next image", "RPE °"]]  # fmt: skip
     odometry = [["", "images used", "m in 1 s (rms)", "°", "m, next image", "°"]]
-    jumps = [["", "steps", "jumps", "step m: median", "p90", "max", "step °: median", "max",
-              "scene changes"]]  # fmt: skip
+    jumps = [["", "steps", "jumps", "against", "step m: median", "p90", "max",
+              "step °: median", "max", "scene changes"]]  # fmt: skip
     for verdict in verdicts:
         name = f"{verdict.run.name}: " if len(verdicts) > 1 else ""
         for one in verdict.metrics["trajectories"]:
@@ -48,12 +48,11 @@ def motion_section(verdicts: Verdicts) -> Section:
     if len(odometry) > 1:
         section.heading("Motion between answers against odometry")
         section.table(odometry)
-    told = verdicts[0].metrics["jumps"][0]
-    limits = told["jump_means"]
+    limits = verdicts[0].metrics["jumps"][0]["jump_means"]
     section.heading("Steps from one answer to the next")
     section.text(
         f"A jump is a step that differs by more than {limits['position_m']:g} m or "
-        f"{limits['orientation_deg']:g}° from {told['against']}.", "soft",
+        f"{limits['orientation_deg']:g}° from the motion it is held against.", "soft",
     )  # fmt: skip
     section.table(jumps)
     return section
@@ -66,7 +65,7 @@ def _rms(error: dict[str, Any] | None) -> tuple[str, str]:
 
 
 def _jump_row(name: str, told: dict[str, Any]) -> list[str]:
-    row = [f"{name}{told['bag']}", str(told["steps"]), str(told["jumps"])]
+    row = [f"{name}{told['bag']}", str(told["steps"]), str(told["jumps"]), told["against"]]
     metres, degrees = told["step_m"], told["step_deg"]
     if metres is None:
         row += ["-"] * 5
@@ -103,10 +102,13 @@ def input_section(verdicts: Verdicts) -> Section:
     """Tell what was judged, and everything that is odd about it."""
     section = Section("input", "What was judged")
     rows = [["bag", "images", "judged", "image topic", "truth", "odometry"]]
-    for count in verdicts[0].metrics["bags"]:
+    for counts in zip(*(verdict.metrics["bags"] for verdict in verdicts), strict=True):
+        count = counts[0]
+        judged = [str(one["judged"]) for one in counts]  # by bundle: each knows its own scenes
         rows.append(
             [
-                *(count["bag"], str(count["images"]), str(count["judged"])),
+                *(count["bag"], str(count["images"])),
+                judged[0] if len(set(judged)) == 1 else ", ".join(judged),
                 *(count["image_topic"], count["truth"] or "none", count["odometry"] or "none"),
             ]
         )

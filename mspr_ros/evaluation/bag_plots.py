@@ -17,10 +17,13 @@ from mspr_ros.evaluation.plots import (
     SCENE_COLORS,
     STYLE,
     TRUE_COLOR,
+    ShareCurve,
+    draw_shares,
     top_view_axes,
     union_of_legends,
 )
 from mspr_ros.geometry import Array
+from mspr_ros.naming import as_label
 
 WIDTH_IN = 4.8
 Flags = npt.NDArray[np.bool_]
@@ -67,12 +70,12 @@ def _draw_errors(axes: Any, track: ErrorTrack, errors: Array, color: str) -> Non
     refused = ~track.accepted & np.isfinite(errors)
     axes.plot(
         track.seconds[taken], errors[taken], "o", color=color, markeredgewidth=0,
-        label=track.label, **_MARK,
+        label=as_label(track.label), **_MARK,
     )  # fmt: skip
     if refused.any():
         axes.plot(
             track.seconds[refused], errors[refused], "o", color=color, markerfacecolor="none",
-            markeredgewidth=0.7, label=f"{track.label}, rejected", **_MARK,
+            markeredgewidth=0.7, label=as_label(f"{track.label}, rejected"), **_MARK,
         )  # fmt: skip
     failed = ~np.isfinite(errors)
     if failed.any():
@@ -92,15 +95,12 @@ def error_shares_figure(curves: Sequence[tuple[str, Array]], unit: str) -> Figur
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_IN, 3.4), layout="constrained")
         axes = figure.add_subplot()
-        for index, (label, values) in enumerate(curves):
+        drawn = []
+        for index, (label, errors) in enumerate(curves):
             color = SCENE_COLORS[index % len(SCENE_COLORS)]
-            finite = np.maximum(np.sort(values[np.isfinite(values)]), 1e-4)
-            share = np.arange(1, len(finite) + 1) / max(len(values), 1)
-            axes.step(finite, share, where="post", color=color, linewidth=1.8, label=label)
-        axes.set(xlabel=f"error ({unit})", ylabel="share of images", ylim=(0, 1.02))
-        axes.set_xscale("log")
-        axes.axhline(0.5, color="#bbbbbb", linewidth=0.8)
-        axes.xaxis.set_major_formatter("{x:g}")
+            drawn.append(ShareCurve(label, errors, {"color": color, "linewidth": 1.8}))
+        draw_shares(axes, drawn)
+        axes.set(xlabel=f"error ({unit})", ylabel="share of images")
         _legend_below(figure)
     return figure
 
@@ -123,7 +123,7 @@ def deviations_figure(points: Sequence[tuple[str, Array, Array]], unit: str) -> 
             shown = _both(stated, error)
             axes.plot(
                 stated[shown], np.maximum(error[shown], 1e-4), "o", color=color, alpha=0.5,
-                markeredgewidth=0, label=label, **_MARK,
+                markeredgewidth=0, label=as_label(label), **_MARK,
             )  # fmt: skip
         axes.set(xscale="log", yscale="log")
         _draw_diagonals(axes)
@@ -163,7 +163,7 @@ def path_figure(segments: Sequence[tuple[str, Array]]) -> Figure:
             color = SCENE_COLORS[index % len(SCENE_COLORS)] if index else ESTIMATED_COLOR
             axes.plot(
                 *positions[:, view].T, "o-", color=color, markersize=2.5, linewidth=0.5,
-                markeredgewidth=0, label=label,
+                markeredgewidth=0, label=as_label(label),
             )  # fmt: skip
         names = "xyz"
         axes.set(xlabel=f"{names[view[0]]} (m)", ylabel=f"{names[view[1]]} (m)")

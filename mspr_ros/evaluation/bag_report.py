@@ -26,8 +26,8 @@ def write_bag_report(
     """Write all files of a report into a folder, which exists.
 
     Args:
-        folder: `report.html`, `metrics.json`, `frames.csv` (of the first bundle, with truth),
-            `trajectories/*.tum` and `result.mcap` go there.
+        folder: `report.html`, `metrics.json`, `frames.csv` (of the first bundle that could be
+            judged), `trajectories/*.tum` and `result.mcap` go there.
         verdicts: One for each bundle, the headline's first.
         num_images: Best and worst images to show of each bundle.
 
@@ -37,14 +37,21 @@ def write_bag_report(
     metrics = {"bundles": [verdict.metrics for verdict in verdicts]}
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     (folder / "metrics.json").write_text(text, encoding="utf-8")
-    if verdicts[0].run.results:
-        write_frames(folder / "frames.csv", verdicts[0].run.results, None)
-    _write_trajectories(folder / "trajectories", [verdict.run for verdict in verdicts])
-    poses = list(_result_poses([verdict.run for verdict in verdicts]))
+    runs = [verdict.run for verdict in verdicts]
+    first = runs[_first_judged(runs)]
+    if first.results:
+        write_frames(folder / "frames.csv", first.results, None)
+    _write_trajectories(folder / "trajectories", runs)
+    poses = list(_result_poses(runs))
     write_result(folder / "result.mcap", poses)
     page = bag_page(verdicts, num_images=num_images)
     (folder / "report.html").write_text(page, encoding="utf-8")
     return metrics
+
+
+def _first_judged(runs: Sequence[BundleRun]) -> int:
+    """Give the number of the first run that was taught a scene of the truth; 0 where none was."""
+    return next((number for number, run in enumerate(runs) if run.results), 0)
 
 
 def _write_trajectories(folder: Path, runs: Sequence[BundleRun]) -> None:
@@ -52,7 +59,7 @@ def _write_trajectories(folder: Path, runs: Sequence[BundleRun]) -> None:
     folder.mkdir()
     for number, run in enumerate(runs):
         for track in run.tracks:
-            if number == 0:
+            if number == _first_judged(runs):
                 for scene, rows in _rows_by(track.gt_scenes, track.judged):
                     name = _file_name(track.bag.name, scene, "truth")
                     scan = track.bag.scan
@@ -104,7 +111,7 @@ def _result_poses(runs: Sequence[BundleRun]) -> Iterable[ResultPose]:
             for row, answer in enumerate(track.answers):
                 good = answer.accepted and bool(np.isfinite(pred[row]).all())
                 camera = track.bag.scan.frame_ids[row].lstrip("/") or "camera"
-                judged = row in track.judged and not number
+                judged = row in track.judged and number == _first_judged(runs)
                 yield ResultPose(
                     stamp_ns=int(track.bag.scan.stamps_ns[row]),
                     prefix=f"localizer{suffix}",

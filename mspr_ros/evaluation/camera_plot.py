@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from mspr_ros.evaluation.plots import SCENE_COLORS, STYLE, TRUE_COLOR, top_view_axes
 from mspr_ros.geometry import Array
+from mspr_ros.naming import as_label
 
 MAX_ARROWS = 70
 CHARACTERS_A_LINE = 110
@@ -69,13 +70,13 @@ def cameras_figure(views: Sequence[SceneView], title: str | None = None) -> Figu
                 left.invert_yaxis()  # else it would be a view from below, mirrored
             note = "\n".join(textwrap.wrap(view.note, CHARACTERS_A_LINE))
             part.suptitle(
-                f"{view.scene}: {len(view.T_map_cam)} cameras\n{note}",
+                as_label(f"{view.scene}: {len(view.T_map_cam)} cameras\n{note}"),
                 color=ALARM_COLOR if view.alarming else TRUE_COLOR,
                 fontsize=11,
             )
             _legend(right, view)
         if title:
-            figure.suptitle(title)
+            figure.suptitle(as_label(title))
     return figure
 
 
@@ -113,7 +114,9 @@ def _draw(axes: Any, view: SceneView, plane: tuple[int, int]) -> None:
     sequences = np.array(view.sequences)
     for name in names:
         where = positions[sequences == name][:, columns]
-        axes.plot(*where.T, ".", color=color_of[name], markersize=3, label=name, zorder=2)
+        axes.plot(
+            *where.T, ".", color=color_of[name], markersize=3, label=as_label(name), zorder=2
+        )
     count = len(positions)
     chosen = np.unique(np.linspace(0, count - 1, min(MAX_ARROWS, count)).astype(int))
     forward = view.T_map_cam[chosen][:, :3, 2]

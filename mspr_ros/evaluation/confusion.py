@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from mspr_ros.evaluation.judging import Centroids, FrameResult
 from mspr_ros.evaluation.plots import STYLE
+from mspr_ros.naming import as_label
 
 # With more clusters the numbers in the cells can no longer be read.
 _MAX_WRITTEN = 12
@@ -102,5 +103,7 @@ def _draw_confusion(axes: Any, confusion: Confusion) -> Any:
     axes.set_yticks(ticks)
     axes.set(xlabel=f"chosen {confusion.kind} cluster", ylabel="true cluster")
     right = int(np.trace(counts[:, :size]))
-    axes.set_title(f"{confusion.scene}, {confusion.kind}\n{right} of {total} frames right")
+    axes.set_title(
+        f"{as_label(confusion.scene)}, {confusion.kind}\n{right} of {total} frames right"
+    )
     return shown

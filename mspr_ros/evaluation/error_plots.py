@@ -16,9 +16,12 @@ from mspr_ros.evaluation.plots import (
     FAILURE_COLOR,
     SCENE_COLORS,
     STYLE,
+    ShareCurve,
+    draw_shares,
     union_of_legends,
 )
 from mspr_ros.geometry import Array
+from mspr_ros.naming import as_label
 
 
 class ErrorSeries(NamedTuple):
@@ -48,22 +51,20 @@ def error_cdf_figure(series: Sequence[ErrorSeries], title: str | None = None) ->
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
+        position: list[ShareCurve] = []
+        orientation: list[ShareCurve] = []
         for index, one in enumerate(series):
             color = SCENE_COLORS[index % len(SCENE_COLORS)]
-            _draw_cdf(left, one.position_error_m, one.baseline_position_error_m, color, one.scene)
-            _draw_cdf(
-                right,
-                one.orientation_error_deg,
-                one.baseline_orientation_error_deg,
-                color,
-                one.scene,
+            position += _curves(
+                one.scene, color, one.position_error_m, one.baseline_position_error_m
             )
-        left.set(xlabel="position error (m)", ylabel="share of frames", ylim=(0, 1.02))
+            orientation += _curves(
+                one.scene, color, one.orientation_error_deg, one.baseline_orientation_error_deg
+            )
+        draw_shares(left, position)
+        draw_shares(right, orientation)
+        left.set(xlabel="position error (m)", ylabel="share of frames")
         right.set(xlabel="orientation error (deg)")
-        for axes in (left, right):
-            axes.set_xscale("log")
-            axes.axhline(0.5, color="#bbbbbb", linewidth=0.8)
-            axes.xaxis.set_major_formatter("{x:g}")
         handles, labels = union_of_legends(figure)
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
         if title:
@@ -71,17 +72,13 @@ def error_cdf_figure(series: Sequence[ErrorSeries], title: str | None = None) ->
     return figure
 
 
-def _draw_cdf(axes: Any, errors: Array, baseline: Array | None, color: str, scene: str) -> None:
-    for values, label, style in (
-        (errors, scene, {"linewidth": 2.0}),
-        (baseline, f"{scene}, nearest neighbour", {"linewidth": 1.2, "linestyle": "--"}),
-    ):
-        if values is None:
-            continue
-        finite = np.sort(values[np.isfinite(values)])
-        share = np.arange(1, len(finite) + 1) / max(len(values), 1)
-        # A logarithmic axis has no zero; a tenth of a millimetre is none for a camera.
-        axes.step(np.maximum(finite, 1e-4), share, where="post", color=color, label=label, **style)
+def _curves(scene: str, color: str, errors: Array, baseline: Array | None) -> list[ShareCurve]:
+    """Give a scene's curve, and beside it the baseline's where that was run."""
+    curves = [ShareCurve(scene, errors, {"color": color, "linewidth": 2.0})]
+    if baseline is not None:
+        line = {"color": color, "linewidth": 1.2, "linestyle": "--"}
+        curves.append(ShareCurve(f"{scene}, nearest neighbour", baseline, line))
+    return curves
 
 
 def error_over_time_figure(series: Sequence[ErrorSeries], title: str | None = None) -> Figure:
@@ -95,7 +92,7 @@ def error_over_time_figure(series: Sequence[ErrorSeries], title: str | None = No
             upper, lower = grid[2 * index], grid[2 * index + 1]
             upper.sharex(lower)
             upper.tick_params(labelbottom=False)
-            upper.set_title(one.scene)
+            upper.set_title(as_label(one.scene))
             _draw_in_time(
                 upper, one.position_error_m, one.baseline_position_error_m, one.run_starts
             )

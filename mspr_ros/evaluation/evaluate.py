@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,7 @@ def summarize_groups(
     for row, result in enumerate(results):
         groups[result.gt_scene].append(row)
     if len(groups) > 1:
-        groups[ALL_SCENES] = list(range(len(results)))
+        groups[all_scenes_beside(groups)] = list(range(len(results)))
     return [
         _summarize_group(
             name,
@@ -125,6 +125,14 @@ def summarize_groups(
         )
         for name, rows in groups.items()
     ]
+
+
+def all_scenes_beside(scenes: Container[str]) -> str:
+    """Name the sum over scenes as none of them is named."""
+    name = ALL_SCENES
+    while name in scenes:
+        name = f"{name} together"
+    return name
 
 
 def _summarize_group(
@@ -139,6 +147,7 @@ def _summarize_group(
         [result.stamp_ns for result in results],
         [(result.dataset, result.gt_scene, result.sequence) for result in results],
         max_block_frames=max_block_frames,
+        cameras=[result.camera for result in results],
     )
     network = _summarize_method(results, blocks, settings)
     uncertainty = None

@@ -73,6 +73,7 @@ class FrameResult:
             is wrong they compare coordinates of two maps, as published evaluations do; recall
             counts such a frame as missed.
         gt_position_cluster, gt_orientation_cluster: -1 where clusters are not judged.
+        camera: The camera that took it; empty where the dataset names none.
     """
 
     dataset: str
@@ -87,6 +88,7 @@ class FrameResult:
     orientation_error_deg: float
     gt_position_cluster: int = -1
     gt_orientation_cluster: int = -1
+    camera: str = ""
 
     @property
     def failed(self) -> bool:
@@ -139,6 +141,7 @@ def judge(
                 orientation_error_deg=float(orientation[row]),
                 gt_position_cluster=clusters[0],
                 gt_orientation_cluster=clusters[1],
+                camera=frame.camera,
             )
         )
     return results

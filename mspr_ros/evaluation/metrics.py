@@ -36,13 +36,14 @@ def orientation_error_deg(gt_quat_xyzw: ArrayLike, pred_quat_xyzw: ArrayLike) ->
     """
     gt = np.asarray(gt_quat_xyzw, dtype=np.float64)
     pred = np.asarray(pred_quat_xyzw, dtype=np.float64)
-    usable = _has_direction(gt) & _has_direction(pred)
+    usable = has_direction(gt) & has_direction(pred)
     with np.errstate(invalid="ignore"):
         angle_deg = np.degrees(rotation_angle_rad(gt, pred))
     return np.where(usable, angle_deg, np.nan)
 
 
-def _has_direction(quat: Array) -> npt.NDArray[np.bool_]:
+def has_direction(quat: Array) -> npt.NDArray[np.bool_]:
+    """Say of (..., 4) quaternions which are finite and of a length above zero: (...)."""
     with np.errstate(invalid="ignore"):
         norm = np.linalg.norm(quat, axis=-1)
     return np.asarray(np.isfinite(norm) & (norm > 1e-12))

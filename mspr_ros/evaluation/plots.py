@@ -18,6 +18,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from mspr_ros.geometry import Array
+from mspr_ros.naming import as_label
 
 # Okabe and Ito's colours: told apart with colour-blind eyes too.
 TRUE_COLOR = "#3b3b3b"
@@ -58,6 +59,20 @@ class TrajectoryPanel(NamedTuple):
     pred_positions: Array
 
 
+class ShareCurve(NamedTuple):
+    """A curve of `draw_shares`.
+
+    Args:
+        name: For the legend.
+        errors: (N,); not finite where there is no answer.
+        line: Colour, width and style, as matplotlib takes them.
+    """
+
+    name: str
+    errors: Array
+    line: dict[str, Any]
+
+
 class CaptionedImage(NamedTuple):
     """An RGB uint8 picture (H, W, 3) and the lines to write under it."""
 
@@ -70,6 +85,21 @@ def save_figure(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(STYLE):
         figure.savefig(path, dpi=130)
+
+
+def draw_shares(axes: Any, curves: Sequence[ShareCurve]) -> None:
+    """Draw which share of frames errs at most so much; failures keep a curve below 1."""
+    for curve in curves:
+        finite = np.sort(curve.errors[np.isfinite(curve.errors)])
+        share = np.arange(1, len(finite) + 1) / max(len(curve.errors), 1)
+        # A logarithmic axis has no zero; a tenth of a millimetre is none for a camera.
+        shown = np.maximum(finite, 1e-4)
+        axes.step(shown, share, where="post", label=as_label(curve.name), **curve.line)
+        if len(finite):  # without a value there is nothing to scale
+            axes.set_xscale("log")
+    axes.set_ylim(0, 1.02)
+    axes.axhline(0.5, color="#bbbbbb", linewidth=0.8)
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
 def top_view_axes(positions: Array) -> tuple[int, int]:
@@ -150,7 +180,7 @@ def _draw_trajectory(axes: Any, panel: TrajectoryPanel) -> None:
     notes = [f"{int(known.sum())} frames"]
     notes += [f"{int(missing.sum())} without answer in this scene"] if missing.any() else []
     notes += [f"{outside} outside the view"] if outside else []
-    axes.set_title(f"{panel.scene}\n{', '.join(notes)}")
+    axes.set_title(f"{as_label(panel.scene)}\n{', '.join(notes)}")
 
 
 def _limit_axes(
@@ -187,7 +217,7 @@ def contact_sheet_figure(
         for place, (image, caption) in enumerate(images):
             axes = figure.add_subplot(rows, columns, place + 1)
             axes.imshow(image)
-            axes.set_title(caption, fontsize=8)
+            axes.set_title(as_label(caption), fontsize=8)
             axes.set_axis_off()
         if title:
             figure.suptitle(title)

@@ -6,6 +6,7 @@ The one report of `mspr evaluate` and of a finished training run.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +96,22 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write a report into a folder, made where needed, replacing an earlier report's files."""
+    """Write a report into a folder, made where needed, replacing an earlier report's files.
+
+    These stay as they are until all of the new one is drawn.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".report.", dir=folder) as drawn:
+        _draw_report(Path(drawn), report)
+        for name in FILES:
+            new = Path(drawn, name)
+            if new.exists():
+                new.replace(folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+
+
+def _draw_report(folder: Path, report: Report) -> None:
     text = json.dumps(report.metrics, indent=2, allow_nan=False) + "\n"
     (folder / "metrics.json").write_text(text, encoding="utf-8")
     if report.results:
@@ -185,6 +198,7 @@ def scene_curves(
     runs = contiguous_runs(
         [results[row].stamp_ns for row in chosen],
         [(results[row].dataset, results[row].sequence) for row in chosen],
+        cameras=[results[row].camera for row in chosen],
     )
     ordered = [results[chosen[place]] for run in runs for place in run]
     starts = np.cumsum([len(run) for run in runs])[:-1]
@@ -228,6 +242,7 @@ def worst_frames(results: Sequence[FrameResult], count: int) -> list[FrameResult
     blocks = contiguous_blocks(
         [result.stamp_ns for result in results],
         [(result.dataset, result.gt_scene, result.sequence) for result in results],
+        cameras=[result.camera for result in results],
     )
     ranked = [
         sorted((results[row] for row in block), key=badness, reverse=True) for block in blocks

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from mspr_ros.errors import CheckpointError
 from mspr_ros.evaluation.plots import SCENE_COLORS, STYLE
 from mspr_ros.geometry import Array
+from mspr_ros.naming import as_label
 
 HISTORY_FILE = "history.json"
 # One entry an epoch: epoch, losses by name, and where there was a validation its summaries.
@@ -30,11 +31,11 @@ def read_history(run: Path) -> History:
     path = run / HISTORY_FILE
     try:
         history = json.loads(path.read_text(encoding="utf-8"))
-        if not all(set(entry["losses"]) and entry["epoch"] > 0 for entry in history):
+        if not all(entry["losses"].keys() and entry["epoch"] > 0 for entry in history):
             raise ValueError("an epoch without losses")
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from None
     return list(history)
 
@@ -95,7 +96,7 @@ def _draw_medians(axes: Any, history: History, kind: str, label: str) -> None:
             dtype=float,  # None, an infinite median, becomes NaN
         )
         color = SCENE_COLORS[index % len(SCENE_COLORS)]
-        axes.plot(epochs, medians, ".-", color=color, label=scene)
+        axes.plot(epochs, medians, ".-", color=color, label=as_label(scene))
     scored = [entry for entry in validated if entry.get("score") is not None]
     if scored:
         best = min(scored, key=lambda entry: float(entry["score"]))["epoch"]

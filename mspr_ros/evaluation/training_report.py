@@ -1,7 +1,7 @@
 """The report at the end of a training run: what its network makes of the validation frames.
 
-The frames are the run's own guarded blocks, on which it chose its best epoch: good for seeing what
-went wrong, too friendly as a result. Test frames are for `mspr evaluate` alone.
+The frames are those on which the run chose its best epoch: good for seeing what went wrong, too
+friendly as a result. Test frames are for `mspr evaluate` alone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def write_training_report(
     *,
     device: str = "auto",
     batch_size: int = 16,
+    source: str = "validation blocks of the training split",
 ) -> Path:
     """Write `RUN/report` and give that folder; an earlier report there is replaced.
 
@@ -39,6 +40,7 @@ def write_training_report(
         validation: The frames the run held back, each with its camera; there may be none.
         device: Where to localize them.
         batch_size: Pictures to a pass of the network.
+        source: What the validation frames are, for people.
     """
     localizer = Localizer.load(run / "bundle", device=device)
     history = read_history(run)
@@ -64,8 +66,8 @@ def write_training_report(
         metrics["groups"] = [group.to_dict() for group in groups]
         metrics["cluster_confusion"] = [confusion.to_dict() for confusion in confusions]
         notes = [
-            f"{len(dataset)} validation frames: blocks of the training recordings that were held "
-            "back between guards. The best epoch was chosen on them, so they flatter.",
+            f"{len(dataset)} validation frames: {source}, never trained on. The best epoch was "
+            "chosen on them, so they flatter.",
             "Test frames are measured by `mspr evaluate`.",
         ]
         report = Report(title, notes, metrics, groups, results, None, confusions, history)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 from scipy.special import gammaincinv
 
+from mspr_ros.evaluation.metrics import has_direction, median_error
 from mspr_ros.geometry import Array, ArrayLike
 
 # Nominal coverage of the regions that are reported.
@@ -42,17 +43,11 @@ def rotation_residual(gt_quat_xyzw: ArrayLike, pred_quat_xyzw: ArrayLike) -> Arr
     gt = np.asarray(gt_quat_xyzw, dtype=np.float64).reshape(-1, 4)
     pred = np.asarray(pred_quat_xyzw, dtype=np.float64).reshape(-1, 4)
     residual = np.full((len(gt), 3), np.nan)
-    usable = _directed(gt) & _directed(pred)
+    usable = has_direction(gt) & has_direction(pred)
     if usable.any():
         turned = Rotation.from_quat(pred[usable]) * Rotation.from_quat(gt[usable]).inv()
         residual[usable] = turned.as_rotvec()
     return residual
-
-
-def _directed(quat: Array) -> npt.NDArray[np.bool_]:
-    with np.errstate(invalid="ignore"):
-        norm = np.linalg.norm(quat, axis=1)
-    return np.asarray(np.isfinite(norm) & (norm > 1e-12))
 
 
 def pose_residuals(
@@ -155,11 +150,7 @@ def nees_statistics(nees: Array, dof: int) -> NeesStatistics:
     values = np.where(np.isnan(nees), np.inf, nees)
     finite = values[np.isfinite(values)]
     mean = float(finite.mean()) if len(finite) else math.nan
-    ordered = np.sort(values)
-    # Of an even number the upper of the two in the middle, where their mean may be infinite.
-    middle = float(ordered[len(ordered) // 2])
-    if len(ordered) % 2 == 0 and math.isfinite(middle):
-        middle = 0.5 * (middle + float(ordered[len(ordered) // 2 - 1]))
+    middle = median_error(values)
     return NeesStatistics(
         num_frames=len(values),
         num_finite=len(finite),

@@ -22,6 +22,7 @@ from mspr_ros.evaluation.ranking import RiskCoverage
 from mspr_ros.evaluation.uncertainty import PARTS, covered, degrees_of_freedom
 from mspr_ros.evaluation.uncertainty_summary import RankingSummary, UncertaintySummary
 from mspr_ros.geometry import Array
+from mspr_ros.naming import as_label
 
 MAX_ROWS = 6  # of scenes below each other; with more scenes the plot shows them all as one
 UNITS = {"position": "m", "orientation": "deg"}
@@ -46,7 +47,9 @@ def coverage_figure(
             for index, (name, summary) in enumerate(shown.items()):
                 color = SCENE_COLORS[index % len(SCENE_COLORS)]
                 inside = covered(summary.frames.nees[part], degrees_of_freedom(part), levels)
-                axes.plot(levels, inside.mean(axis=0), color=color, linewidth=1.8, label=name)
+                axes.plot(
+                    levels, inside.mean(axis=0), color=color, linewidth=1.8, label=as_label(name)
+                )
                 aside = 0.006 * (index - 0.5 * (len(shown) - 1))
                 _draw_intervals(axes, part, summary, color, aside)
             axes.set(title=part, xlabel="nominal coverage", xlim=(0, 1.02), ylim=(0, 1.02))
@@ -106,7 +109,7 @@ def _draw_rankings(axes: Any, name: str, rankings: Sequence[RankingSummary]) -> 
         axes.plot(rejected, drawn, label=f"by {ranking.by}", **RANKING_STYLES[ranking.by])
         if np.isfinite(ranking.ratio.value):
             notes.append(f"{ranking.by} {ranking.ratio.value:.2f}")
-    axes.set_title(f"{name}\nAUSE over random's: {', '.join(notes) or 'not defined'}")
+    axes.set_title(f"{as_label(name)}\nAUSE over random's: {', '.join(notes) or 'not defined'}")
     # The last few frames may all be bad: they must not flatten the rest of the curve.
     highest = max(float(ranking.curve.by_uncertainty.max()) for ranking in rankings)
     axes.set_ylim(0.0, max(1.05 * min(highest, 2.0 * curve.mean_error), 1e-6))
@@ -133,7 +136,7 @@ def risk_coverage_figure(
                 right.plot(
                     [one.mean_probability for one in bins],
                     [one.share_right for one in bins],
-                    "o-", color=color, linewidth=1.4, markersize=4, label=name,
+                    "o-", color=color, linewidth=1.4, markersize=4, label=as_label(name),
                 )  # fmt: skip
         wrong = f"share wrong (scene, > {metres:g} m or > {degrees:g} deg)"
         left.set(xlabel="share of all frames kept", ylabel=wrong, xlim=(0, 1.02), ylim=(0, 1.02))
@@ -145,7 +148,7 @@ def risk_coverage_figure(
 
 
 def _draw_risk(axes: Any, name: str, risk: RiskCoverage, color: str) -> None:
-    axes.plot(risk.coverage, risk.risk, color=color, linewidth=1.8, label=name)
+    axes.plot(risk.coverage, risk.risk, color=color, linewidth=1.8, label=as_label(name))
     axes.plot(risk.coverage, risk.oracle_risk, "--", color=color, linewidth=0.9)
 
 
@@ -174,7 +177,7 @@ def score_figure(
             color = SCENE_COLORS[index % len(SCENE_COLORS)]
             weights = np.full(len(scores), 1.0 / max(len(sets[name]), 1))
             for kind, look in (("stepfilled", {"alpha": 0.15}), ("step", {"linewidth": 1.6})):
-                label = f"{name} ({len(sets[name])} frames)" if kind == "step" else None
+                label = as_label(f"{name} ({len(sets[name])} frames)") if kind == "step" else None
                 axes.hist(
                     scores, bins=edges, weights=weights, histtype=kind, color=color, label=label,
                     **look,

@@ -16,7 +16,7 @@ import numpy as np
 
 from mspr_ros.data.dataset import Dataset, Frame
 from mspr_ros.evaluation.answers import Answer
-from mspr_ros.evaluation.evaluate import ALL_SCENES
+from mspr_ros.evaluation.evaluate import all_scenes_beside
 from mspr_ros.evaluation.judging import FrameResult
 from mspr_ros.evaluation.metrics import json_safe
 from mspr_ros.evaluation.ranking import (
@@ -150,7 +150,7 @@ def summarize_unknown(
     scenes = np.array([result.gt_scene for result in known])
     groups = {name: scores[scenes == name] for name in dict.fromkeys(scenes.tolist())}
     if len(groups) > 1:
-        groups[ALL_SCENES] = scores
+        groups[all_scenes_beside(groups)] = scores
     # Two datasets of one name are one set of places.
     gathered: dict[str, list[Answer]] = {}
     for one in unknown:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mspr_ros.studies.study import file_name
+from mspr_ros.studies.study import file_names, only_scenes
 
 if TYPE_CHECKING:
     from mspr_ros.studies.contrasts import Contrast
@@ -96,7 +96,7 @@ def plan(setting: Setting) -> list[Cell]:
 
     places = find_places(setting)
     base = base_changes(setting.options.clusters)
-    asked = count_frames(places.exams)
+    asked, names = count_frames(places.exams), file_names(places.scenes)
     cells = [
         Cell(BLIND, {"variant": BLIND}, 0, lambda _: measure_blind(places.train, places.exams))
     ]
@@ -127,11 +127,11 @@ def plan(setting: Setting) -> list[Cell]:
             exams = places.exams_of(scene)
             cells.append(
                 Cell(
-                    f"{SINGLE}-{file_name(scene)}-seed{seed}",
+                    f"{SINGLE}-{names[scene]}-seed{seed}",
                     {"variant": SINGLE, "scene": scene},
                     seed,
                     measurer(exams, device=setting.device),
-                    setting.config(places.train, seed, (*base, f"scenes=['{scene}']")),
+                    setting.config(places.train, seed, (*base, only_scenes([scene]))),
                     share=1.0 / len(places.scenes),
                     measured_frames=count_frames(exams),
                 )

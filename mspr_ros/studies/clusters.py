@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mspr_ros.studies.study import file_name
+from mspr_ros.studies.study import file_name, file_names, only_scenes
 
 if TYPE_CHECKING:
     from mspr_ros.studies.measuring import Exam
@@ -74,6 +74,7 @@ def plan(setting: Setting) -> list[Cell]:
         place.name: choose_clusters([Dataset.load(place.folder).select(scene=place.scene)])
         for place in places
     }
+    names = file_names(place.name for place in places)
     for seed in setting.seeds:
         for place in places:
             auto = chosen[place.name]
@@ -82,10 +83,10 @@ def plan(setting: Setting) -> list[Cell]:
                     f"network.num_{kind}_clusters={count}"
                     for kind, count in zip(("position", "orientation"), pair, strict=True)
                 )
-                changes = (*PLAIN, *numbers, f"scenes=['{place.scene}']")
+                changes = (*PLAIN, *numbers, only_scenes([place.scene]))
                 cells.append(
                     Cell(
-                        f"{file_name(place.name)}-{pair[0]}_{pair[1]}-seed{seed}",
+                        f"{names[place.name]}-{pair[0]}_{pair[1]}-seed{seed}",
                         {"place": place.name, "clusters": list(pair), "auto": pair == auto},
                         seed,
                         partial(_measure, place=place, device=setting.device),
@@ -105,7 +106,7 @@ def find(setting: Setting) -> list[Place]:
     if setting.datasets:
         return [
             Place(scene, scene, folder, Exam(folder, scenes=(scene,)))
-            for folder in setting.datasets
+            for folder in find_places(setting).train
             for scene in Dataset.load(folder).scenes
         ]
     if setting.options.labels and setting.options.poses_only:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mspr_ros.data.label_csv import CONVENTION_OF_SCENE, MAP_FROM_CAM
+from mspr_ros.data.label_csv import CONVENTION_OF_SCENE
+from mspr_ros.data.recording import MAP_FROM_CAM
 from mspr_ros.evaluation.plots import BASELINE_COLOR, SCENE_COLORS
+from mspr_ros.naming import as_label
 from mspr_ros.studies.clusters import POSES
 from mspr_ros.studies.contrasts import Contrast, contrast, contrast_table, draw_contrasts
 from mspr_ros.studies.measuring import geometric_mean, medians
@@ -222,7 +224,7 @@ def _draw_rule(figure: Any, poses: Mapping[str, Any]) -> None:
             color = SCENE_COLORS[number % len(SCENE_COLORS)]
             style = ("-", "--", ":")[number // len(SCENE_COLORS) % 3]
             counts = np.arange(1, len(ratio) + 1)
-            axes.plot(counts, ratio, style, color=color, label=name, linewidth=1.3)
+            axes.plot(counts, ratio, style, color=color, label=as_label(name), linewidth=1.3)
             axes.plot([one[chosen]], [ratio[one[chosen] - 1]], "o", color=color, markersize=5)
         axes.axhline(RATIO, color=BASELINE_COLOR, linewidth=1.2)
         axes.set_yscale("log")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mspr_ros.data.dataset import Dataset, Frame, write_dataset
+from mspr_ros.naming import distinct_names
 from mspr_ros.simulator.light import Light
 from mspr_ros.simulator.recording import CAMERA, pinhole
 from mspr_ros.studies.measuring import Exam
@@ -99,13 +100,14 @@ def _given(setting: Setting) -> tuple[Places, list[Condition]]:
     first, *others = setting.datasets
     places = find_places(replace(setting, datasets=(first,)))
     found = [Condition(SAME, "as trained", places.exams)]
-    for folder in others:
-        dataset = Dataset.load(folder)
-        name = file_name(dataset.name)
+    loaded = [Dataset.load(folder) for folder in others]
+    titles = distinct_names([found[0].title, *(dataset.name for dataset in loaded)])
+    names = distinct_names([SAME, *map(file_name, titles[1:])])
+    for folder, dataset, name, title in zip(others, loaded, names[1:], titles[1:], strict=True):
         taught = set(dataset.scenes) <= set(places.scenes)
         exam = Exam(folder, "test" if "test" in dataset.splits else None)
         repair = folder if {"train", "test"} <= set(dataset.splits) else None
-        found.append(Condition(name, dataset.name, (exam,), taught, False, repair))
+        found.append(Condition(name, title, (exam,), taught, False, repair))
     return places, found
 
 

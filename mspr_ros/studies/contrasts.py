@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure, FigureBase
 
 from mspr_ros.evaluation.plots import ESTIMATED_COLOR, FAILURE_COLOR
+from mspr_ros.naming import as_label
 from mspr_ros.studies.measuring import geometric_mean, medians
 from mspr_ros.studies.paired import KINDS, Difference, Frames, paired_ratio
 from mspr_ros.studies.study import Table
@@ -95,7 +96,7 @@ def draw_contrasts(figure: FigureBase, contrasts: Sequence[Contrast]) -> None:
     if isinstance(figure, Figure):
         figure.set_size_inches(9.0, max(3.0, 1.2 + 0.3 * len(contrasts)))
     panels = figure.subplots(1, len(KINDS), sharey=True)
-    labels = [one.changed for one in contrasts]
+    labels = [as_label(one.changed) for one in contrasts]
     for axes, (kind, title) in zip(panels, KINDS.items(), strict=True):
         for row, one in enumerate(contrasts):
             found = one.differences[kind]

@@ -35,10 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan(setting: Setting) -> list[Cell]:
     """Look at every bundle; train them first where none are given."""
+    from mspr_ros.errors import ConfigError
     from mspr_ros.studies.places import find_places
 
-    places = find_places(setting)
     options = setting.options
+    if options.per_scene < 1 or options.steps < 1:
+        raise ConfigError("--per-scene and --steps must be at least 1")
+    places = find_places(setting)
     look = partial(
         _look,
         exams=places.exams,

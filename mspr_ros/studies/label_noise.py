@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mspr_ros.naming import distinct_names
+
 if TYPE_CHECKING:
     from mspr_ros.studies.contrasts import Contrast
     from mspr_ros.studies.noise import Spoiler
@@ -96,11 +98,12 @@ def _spoiled(setting: Setting, places: Places, noise: str, seed: int) -> tuple[P
     if noise == CLEAN:
         return places.train
     target = setting.output / "datasets"
+    names = distinct_names([folder.name for folder in places.train])
     return tuple(
         spoiled_dataset(
-            folder, target / f"{folder.name}_{noise}_seed{seed}", _spoiler(setting, noise), seed
+            folder, target / f"{name}_{noise}_seed{seed}", _spoiler(setting, noise), seed
         )
-        for folder in places.train
+        for folder, name in zip(places.train, names, strict=True)
     )
 
 

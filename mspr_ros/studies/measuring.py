@@ -136,6 +136,7 @@ def _columns(
         [result.stamp_ns for result in results],
         [(result.gt_scene, result.sequence) for result in results],
         max_block_frames=BLOCK_FRAMES,
+        cameras=[result.camera for result in results],
     )
     block_of = np.zeros(len(results), dtype=np.int64)
     for number, members in enumerate(blocks):

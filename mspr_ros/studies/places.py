@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from mspr_ros.data.dataset import Dataset
+from mspr_ros.errors import DatasetError
 from mspr_ros.studies.measuring import Exam
 from mspr_ros.studies.study import Setting
 
@@ -59,12 +60,21 @@ def find_places(
         scenes: Which places the simulator makes, where none are given.
         world: Its name fixes them.
         name: Of the folders; by default the world's.
+
+    Raises:
+        DatasetError: If several of the datasets given hold the same scene.
     """
     name = name or world
     if setting.datasets:
         loaded = [Dataset.load(folder) for folder in setting.datasets]
         exams = tuple(Exam(folder) for folder in setting.datasets)
         names = tuple(scene for dataset in loaded for scene in dataset.scenes)
+        again = sorted({scene for scene in names if names.count(scene) > 1})
+        if again:
+            raise DatasetError(
+                f"several of the datasets hold the scene {', '.join(again)}, which a study cannot "
+                "tell apart; import one of them with other scene names, or give one alone"
+            )
         return Places(setting.datasets, exams, names)
     train = simulated(setting, f"{name}_train", world=world, scenes=scenes, seed=TRAIN_SEED)
     test = simulated(

@@ -17,8 +17,8 @@ import torch
 from tqdm import tqdm
 
 from mspr_ros.config import to_mapping
+from mspr_ros.device import choose_device
 from mspr_ros.errors import ConfigError, MsprError
-from mspr_ros.localizer import choose_device
 from mspr_ros.studies.report import write_report
 from mspr_ros.studies.sizes import RATE_SECONDS, Sizes, add_sizes, choose_sizes, for_length
 from mspr_ros.studies.study import SELECTING, Cell, CellResult, Setting, Study

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mspr_ros.studies.study import file_name
+from mspr_ros.studies.study import file_names, only_scenes
 
 if TYPE_CHECKING:
     from mspr_ros.studies.contrasts import Contrast
@@ -62,9 +62,10 @@ def plan(setting: Setting) -> list[Cell]:
     for count in scene_counts(len(places.scenes)):
         chosen = _only(places, places.scenes[:count])
         groups[f"{MANY}-{count:02d}"] = chosen, {"network": MANY, "count": count}
+    names = file_names(places.scenes)
     for scene in places.scenes[:SAMPLED]:
         chosen = _only(places, (scene,))
-        groups[f"{SINGLE}-{file_name(scene)}"] = chosen, {"network": SINGLE, "scene": scene}
+        groups[f"{SINGLE}-{names[scene]}"] = chosen, {"network": SINGLE, "scene": scene}
     if not setting.datasets:
         for name, scenes in HARD.items():
             groups[name] = _simulated(setting, scenes), {"network": name}
@@ -72,7 +73,7 @@ def plan(setting: Setting) -> list[Cell]:
     cells = []
     for seed in setting.seeds:
         for name, (chosen, factors) in groups.items():
-            only = f"scenes=[{', '.join(repr(scene) for scene in chosen.scenes)}]"
+            only = only_scenes(chosen.scenes)
             cells.append(
                 Cell(
                     f"{name}-seed{seed}",

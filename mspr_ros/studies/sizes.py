@@ -57,10 +57,16 @@ def for_length(config: TrainConfig, images: int) -> TrainConfig:
 
 
 def shape_key(config: TrainConfig) -> str:
-    """Name what decides how fast a network trains: all of it but seed, data and losses."""
+    """Name what decides how fast a network trains: all of it but seed, data and losses.
+
+    Of the data the number of scenes counts, where the configuration names them.
+    """
     values = to_mapping(config)
-    kept = ("network", "preprocess", "batch_size", "frozen_backbone_stages", "frozen_parts")
-    text = json.dumps({key: values[key] for key in kept}, sort_keys=True)
+    names = ("network", "preprocess", "batch_size", "frozen_backbone_stages", "frozen_parts")
+    kept = {name: values[name] for name in names}
+    if config.scenes:
+        kept["num_scenes"] = len(config.scenes)
+    text = json.dumps(kept, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

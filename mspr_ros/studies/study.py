@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mspr_ros.config import from_mapping, set_key
+from mspr_ros.naming import distinct_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,6 +151,18 @@ class Conclusion:
 def file_name(text: str) -> str:
     """Give a scene's or a value's name as it may stand in a cell's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
+
+
+def file_names(texts: Iterable[str]) -> dict[str, str]:
+    """Give the `file_name` of every text, numbered where that of several would be the same."""
+    different = list(dict.fromkeys(texts))
+    names = distinct_names([file_name(text) for text in different])
+    return dict(zip(different, names, strict=True))
+
+
+def only_scenes(scenes: Sequence[str]) -> str:
+    """Give the change of a configuration that trains on these scenes alone."""
+    return f"scenes={json.dumps(list(scenes), ensure_ascii=False)}"
 
 
 class Study(Protocol):

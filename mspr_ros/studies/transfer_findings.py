@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mspr_ros.evaluation.plots import ESTIMATED_COLOR, FAILURE_COLOR
+from mspr_ros.naming import as_label
 from mspr_ros.studies.conditions import SAME, Condition, find_conditions
 from mspr_ros.studies.contrasts import Contrast, contrast, contrast_table, draw_contrasts
 from mspr_ros.studies.measuring import geometric_mean, medians, share
@@ -199,7 +200,7 @@ def _draw(
     ):
         spots = [row + 0.4 * place - 0.2 for row in range(len(names))]
         axes.barh(spots, [gates[name][key] for name in names], 0.36, color=color, label=key)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [as_label(name) for name in names])
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.0)
     axes.set_xlabel("share of frames")
