@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mspr_ros.calibration.features import (
+    FALLBACK_COVARIANCE,
     Temperatures,
     Votes,
     confidence_terms,
     feature_matrix,
     head_covariance,
+    log_of,
     scaled,
     scatter,
     share,
@@ -23,9 +25,6 @@ from mspr_ros.calibration.model import Calibration
 from mspr_ros.calibration.prototypes import Comparison, Prototypes
 from mspr_ros.calibration.signals import Signals
 from mspr_ros.geometry import Array
-
-# Where neither head nor validation frame ever told: a metre and a quarter turn.
-FALLBACK_COVARIANCE = np.diag([1.0, 1.0, 1.0, 2.5, 2.5, 2.5])
 
 
 @dataclass(frozen=True)
@@ -194,9 +193,8 @@ def calibrated_covariance(
 
 def raw_known(comparison: Comparison) -> Array:
     """Give what tells unknown places, (N, 3): logs of distance, strangeness and novelty."""
-    distance = np.minimum(comparison.distance, 1e6) + 1e-3
-    rest = (comparison.strangeness + 1e-6, comparison.novelty + 1e-6)
-    return np.log(np.stack([distance, *rest], axis=1))
+    names = ("distance", "strangeness", "novelty")
+    return np.stack([log_of(name, comparison) for name in names], axis=1)
 
 
 def known_score(

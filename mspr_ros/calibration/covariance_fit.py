@@ -16,7 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from mspr_ros.calibration.features import scaled, standardized, well_conditioned
+from mspr_ros.calibration.features import (
+    FALLBACK_COVARIANCE,
+    scaled,
+    standardized,
+    well_conditioned,
+)
 from mspr_ros.geometry import Array
 
 Rows = npt.NDArray[np.int64]
@@ -27,8 +32,10 @@ MIN_SCENE_FRAMES = 60
 MIN_SCENE_BLOCKS = 3
 # A tail is told by more: these set the scale of a scene alone.
 MIN_SCALE_BLOCKS = 20
+# Twice the dimension: fewer say nothing of a 6x6 matrix.
+LEAST_FRAMES = 12
 # A millimetre and 0.02 degrees: no covariance is smaller.
-_FLOOR = np.diag([1e-6] * 3 + [1e-7] * 3)
+FLOOR = np.diag([1e-6] * 3 + [1e-7] * 3)
 # How far a scene's covariance is drawn towards one without correlations.
 _SHRINK = 0.1
 RIDGES = (1.0, 10.0, 100.0, 1e6)
@@ -152,14 +159,14 @@ def robust_covariance(residual: Array) -> Array:
     About zero, not about their mean: a bias is an error as well.
     """
     if len(residual) == 0:
-        return np.diag([1.0, 1.0, 1.0, 2.5, 2.5, 2.5])
-    covariance = residual.T @ residual / len(residual) + _FLOOR
-    if len(residual) < 12:  # twice the dimension: fewer say nothing of correlations
+        return FALLBACK_COVARIANCE.copy()
+    covariance = residual.T @ residual / len(residual) + FLOOR
+    if len(residual) < LEAST_FRAMES:
         return np.diag(np.diag(covariance))
     for _ in range(10):
         squares = np.einsum("ni,ij,nj->n", residual, np.linalg.inv(covariance), residual)
         weight = (_TAIL + 6.0) / (_TAIL + squares)
-        covariance = (residual * weight[:, None]).T @ residual / len(residual) + _FLOOR
+        covariance = (residual * weight[:, None]).T @ residual / len(residual) + FLOOR
     alone = np.diag(np.diag(covariance))
     return np.asarray((1.0 - _SHRINK) * covariance + _SHRINK * alone)
 

@@ -24,6 +24,8 @@ _REACH = 4.0
 _TINY_GAP_M, _TINY_GAP_RAD = 0.01, math.radians(0.5)
 # A scene without prototypes is infinitely far from them.
 _FAR = 1e6
+# Where neither head nor validation frame ever told: a metre and a quarter turn.
+FALLBACK_COVARIANCE = np.diag([1.0, 1.0, 1.0, 2.5, 2.5, 2.5])
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,19 @@ def _feature(name: str, signals: Signals, comparison: Comparison | None, votes: 
         diagonal = np.diagonal(factor, axis1=1, axis2=2)
         return np.asarray(np.log(diagonal).mean(axis=1))
     assert comparison is not None, "the bundle's calibration needs its prototypes"
-    if name == "distance":
-        return np.asarray(np.log(np.minimum(comparison.distance, _FAR) + 1e-3))
-    if name == "strangeness":
-        return np.asarray(np.log(comparison.strangeness + 1e-6))
-    if name == "novelty":
-        return np.asarray(np.log(comparison.novelty + 1e-6))
-    if name == "position_gap":
-        return np.asarray(np.log(np.minimum(comparison.position_gap, _FAR) + _TINY_GAP_M))
-    return np.asarray(np.log(np.minimum(comparison.orientation_gap, _FAR) + _TINY_GAP_RAD))
+    return log_of(name, comparison)
+
+
+def log_of(name: str, comparison: Comparison) -> Array:
+    """Give the (N,) logarithms of what a comparison with prototypes says, by its name."""
+    values, tiny = {
+        "distance": (comparison.distance, 1e-3),
+        "strangeness": (comparison.strangeness, 1e-6),
+        "novelty": (comparison.novelty, 1e-6),
+        "position_gap": (comparison.position_gap, _TINY_GAP_M),
+        "orientation_gap": (comparison.orientation_gap, _TINY_GAP_RAD),
+    }[name]
+    return np.asarray(np.log(np.minimum(values, _FAR) + tiny))
 
 
 def standardized(features: Array, mean: Array, scale: Array) -> Array:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mspr_ros.calibration.covariance_fit import FLOOR, LEAST_FRAMES
 from mspr_ros.calibration.signals import Signals
 from mspr_ros.evaluation.answers import load_batches
 from mspr_ros.evaluation.metrics import (
@@ -75,10 +76,9 @@ class ValidationResult:
         rows = (self.scene == scene) & (self.pred_scene == scene)
         residuals = np.hstack([self.position_residual, self.rotation_residual])[rows]
         residuals = residuals[np.isfinite(residuals).all(axis=1)]
-        if len(residuals) < 12:  # twice the dimension: fewer say nothing of a 6x6 matrix
+        if len(residuals) < LEAST_FRAMES:
             return None
-        floor = np.diag([1e-6] * 3 + [1e-7] * 3)  # a millimetre, and 0.02 degrees
-        return as_float_tuple(residuals.T @ residuals / len(residuals) + floor)
+        return as_float_tuple(residuals.T @ residuals / len(residuals) + FLOOR)
 
 
 def validate(
